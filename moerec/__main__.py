@@ -1,0 +1,8 @@
+"""`python -m moerec` is the `moerec` command."""
+
+import sys
+
+from moerec.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""What gateway and engine say to each other: msgspec frames of up to `FRAME_LIMIT` requests.
+
+A frame is one message of the stream. Replies come back in the order of the frame's requests; frames
+may overtake each other and are matched by `frame_id`.
+"""
+
+from typing import Final
+
+import msgspec
+
+FRAME_LIMIT: Final = 64
+METHOD: Final = "/moerec.Engine/Stream"
+
+
+class RecommendRequest(msgspec.Struct, tag="recommend", array_like=True, frozen=True):
+    """Rank the catalogue for a stored user, or for a history given in the request.
+
+    With `history` (oldest first) the stored one is not read. `exclude_seen` takes the items of the
+    history out; `exclude` takes out what the caller names. `k` is the length of the list.
+    """
+
+    user_id: str | None
+    history: list[str] | None
+    k: int
+    exclude: list[str] = []
+    exclude_seen: bool = True
+
+
+class SimilarRequest(msgspec.Struct, tag="similar", array_like=True, frozen=True):
+    """The `k` nearest items of `item_id` by the cosine of their vectors."""
+
+    item_id: str
+    k: int
+    exclude: list[str] = []
+
+
+class EventPush(msgspec.Struct, tag="event", array_like=True, frozen=True):
+    """An event that is durable in the event table: the engine may apply it at once."""
+
+    user_id: str
+    item_id: str
+    timestamp_ms: int
+    user_number: int
+    table_number: int
+
+
+class InfoRequest(msgspec.Struct, tag="info", array_like=True, frozen=True):
+    """Which model is loaded? (also the gateway's readiness probe)"""
+
+
+Request = RecommendRequest | SimilarRequest | EventPush | InfoRequest
+
+
+class ScoredItem(msgspec.Struct, array_like=True, frozen=True):
+    """One item of a list, best first."""
+
+    item_id: str
+    score: float
+
+
+class ListReply(msgspec.Struct, tag="list", array_like=True, frozen=True):
+    """A ranked list, or none and the reason in `fallback`.
+
+    `fallback` is null for a model's answer, else `unknown_user`, `empty_history`,
+    `no_known_items` (none of the history's items is in the bundle) or `unknown_item`; the gateway then shows
+    popular items. `experts[layer]` are the experts (0..E-1) that were awake for the newest event.
+    `history_length` counts the events that were read; `engine_ms` is the engine's own time.
+    """
+
+    items: list[ScoredItem]
+    fallback: str | None = None
+    experts: list[list[int]] = []
+    history_length: int = 0
+    engine_ms: float = 0.0
+
+
+class EventReply(msgspec.Struct, tag="event", array_like=True, frozen=True):
+    """The event is in the user's state, or the state will be rebuilt from the table when next read."""
+
+
+class InfoReply(msgspec.Struct, tag="info", array_like=True, frozen=True):
+    """What the engine serves."""
+
+    model_version: str
+    items: int
+    hot_users: int
+
+
+class ErrorReply(msgspec.Struct, tag="error", array_like=True, frozen=True):
+    """The request could not be answered; the message is for logs, not for end users."""
+
+    message: str
+
+
+Reply = ListReply | EventReply | InfoReply | ErrorReply
+
+
+class RequestFrame(msgspec.Struct, array_like=True, frozen=True):
+    """Gateway to engine. `budget_ms` is what is left of the callers' shortest deadline at sending."""
+
+    frame_id: int
+    budget_ms: float
+    requests: list[Request]
+
+
+class ReplyFrame(msgspec.Struct, array_like=True, frozen=True):
+    """Engine to gateway."""
+
+    frame_id: int
+    replies: list[Reply]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_request_decoder = msgspec.msgpack.Decoder(RequestFrame)
+_reply_decoder = msgspec.msgpack.Decoder(ReplyFrame)
+
+
+def encode(frame: RequestFrame | ReplyFrame) -> bytes:
+    """A frame as msgpack bytes."""
+    return _encoder.encode(frame)
+
+
+def decode_request(data: bytes) -> RequestFrame:
+    """The inverse of `encode` at the engine; raises msgspec.DecodeError on foreign bytes."""
+    return _request_decoder.decode(data)
+
+
+def decode_reply(data: bytes) -> ReplyFrame:
+    """The inverse of `encode` at the gateway; raises msgspec.DecodeError on foreign bytes."""
+    return _reply_decoder.decode(data)
