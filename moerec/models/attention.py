@@ -16,11 +16,10 @@ class WindowAttention(nn.Module):
     Rows are right-padded: padding comes after a history's last event, so causality alone hides it.
     """
 
-    def __init__(self, dim: int, heads: int, window: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads = heads
         self.window = window
-        self.dropout = dropout
         self.query_key_value = nn.Linear(dim, 3 * dim, bias=False)
         self.output = nn.Linear(dim, dim, bias=False)
         self.distance_bias = nn.Parameter(torch.zeros(heads, window))
@@ -38,7 +37,6 @@ class WindowAttention(nn.Module):
             k_BHLC,
             v_BHLC,
             attn_mask=self._bias(L).to(x_BLD.dtype),
-            dropout_p=self.dropout if self.training else 0.0,
         )
         out: Tensor = self.output(mixed_BHLC.transpose(1, 2).reshape(B, L, D))
         return out

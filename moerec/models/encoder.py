@@ -18,7 +18,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(config.dim, eps=1e-6)
-        self.attention = WindowAttention(config.dim, config.heads, config.window, config.dropout)
+        self.attention = WindowAttention(config.dim, config.heads, config.window)
         self.moe_norm = nn.RMSNorm(config.dim, eps=1e-6)
         self.moe = MoELayer(config)
         self.dropout = nn.Dropout(config.dropout)

@@ -86,11 +86,12 @@ class Segments:
         pool_events = POOL_BATCHES * self._batch_events
         pool = np.cumsum(lengths[order]) // pool_events
         order = order[np.lexsort((lengths[order], pool))]
-        batches, start = [], 0
-        for place, longest in enumerate(lengths[order].tolist()):
+        batches, start, longest = [], 0, 0
+        for place, length in enumerate(lengths[order].tolist()):
+            longest = max(longest, length)
             if (place + 1 - start) * longest > self._batch_events and place > start:
                 batches.append(order[start:place])
-                start = place
+                start, longest = place, length
         if start < len(order):
             batches.append(order[start:])
         return [batches[row] for row in rng.permutation(len(batches))]
