@@ -44,6 +44,9 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.summary_norm = nn.RMSNorm(config.dim, eps=1e-6)
         self.output_norm = nn.RMSNorm(config.dim, eps=1e-6)
+        # A map of its own between rows and item vectors: without it a fresh model's best guess for
+        # the next item is the last one again, and training begins by unlearning that.
+        self.output = nn.Linear(config.dim, config.dim, bias=False)
 
     def forward(
         self, x_BLD: Tensor, valid_BL: Tensor, summary_BD: Tensor
@@ -59,7 +62,7 @@ class Encoder(nn.Module):
         for block in self.blocks:
             x_BLD, routing = block(x_BLD, summary_ND, valid_BL)
             routings.append(routing)
-        return self.output_norm(x_BLD), routings
+        return self.output(self.output_norm(x_BLD)), routings
 
     def summaries(self, x_BLD: Tensor, start_BD: Tensor) -> Tensor:
         """u_t = decay * u_(t-1) + (1 - decay) * x_t for every position, [B, L, D]."""
