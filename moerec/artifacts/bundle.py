@@ -117,7 +117,7 @@ class Bundle:
 
     def title(self, item_id: ItemId) -> str | None:
         """The title of an item, or None where there is none."""
-        index = self.id_map.index_of(item_id)
+        index = int(self.id_map.indexes([item_id])[0])
         return self.titles[index - 1] if index else None
 
     def weights(self) -> dict[str, NDArray[Any]]:
@@ -163,7 +163,9 @@ def read_bundle(path: Path | str) -> Bundle:
     manifest = _read_manifest(path)
     for name in FILES:
         if not (path / name).is_file():
-            raise ArtifactError(f"{path}: {name} is missing", "Copy the bundle again, or train again.")
+            raise ArtifactError(
+                f"{path}: {name} is missing", "Copy the bundle again, or train again."
+            )
         if sha256(path / name) != manifest.files.get(name):
             raise ArtifactError(
                 f"{path}: {name} is not the file that was written (its sha256 differs)",

@@ -55,7 +55,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if outer["format"] != FORMAT:
             raise ArtifactError(f"{path}: checkpoint format {outer['format']} is not known", REMEDY)
         if sha256(path / "arrays.safetensors") != outer["arrays_sha256"]:
-            raise ArtifactError(f"{path}: arrays.safetensors is not the file that was written", REMEDY)
+            raise ArtifactError(
+                f"{path}: arrays.safetensors is not the file that was written", REMEDY
+            )
         return Checkpoint(outer["state"], load_file(path / "arrays.safetensors"))
     except (OSError, msgspec.DecodeError, SafetensorError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: the checkpoint cannot be read: {error}", REMEDY) from error

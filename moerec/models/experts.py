@@ -26,7 +26,7 @@ class Experts(nn.Module):
         """Sum over the active slots of gate * expert(x), [N, D]."""
         slots_S, load = self._by_expert(routing)
         tokens_S = slots_S // routing.experts_NK.shape[1]
-        rows = x_ND[tokens_S].split(load)
+        rows = torch.split(x_ND[tokens_S], load)
         parts = [
             self._run(expert, rows_expert)
             for expert, rows_expert in enumerate(rows)

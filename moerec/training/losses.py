@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def full_softmax(rows_ND: Tensor, items_VD: Tensor, targets_N: Tensor, temperature: float) -> Tensor:
+def full_softmax(
+    rows_ND: Tensor, items_VD: Tensor, targets_N: Tensor, temperature: float
+) -> Tensor:
     """Mean cross entropy over the whole catalogue; rows and items have length 1, targets are 1..V."""
     # Dividing the rows, not the N x V logits, saves a pass over the largest array of a step.
     logits_NV = (rows_ND / temperature) @ items_VD[1:].T

@@ -8,7 +8,8 @@ from moerec.training.config import TrainConfig
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW; weight decay on matrices, none on embeddings, norms and biases."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         matrix = parameter.ndim >= 2 and not name.startswith("embedding")
         (decayed if matrix and "bias" not in name else free).append(parameter)

@@ -52,7 +52,9 @@ class Stepper:
             group["lr"] = rate
         hidden, routings = self._model(batch.inputs, batch.prefix)
         asked = batch.targets > 0
-        loss = self._loss(functional.normalize(hidden[asked], dim=1), batch.targets[asked], generator)
+        loss = self._loss(
+            functional.normalize(hidden[asked], dim=1), batch.targets[asked], generator
+        )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._model.parameters(), MAX_GRADIENT_NORM)
