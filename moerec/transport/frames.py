@@ -96,7 +96,11 @@ Reply = ListReply | EventReply | InfoReply | ErrorReply
 
 
 class RequestFrame(msgspec.Struct, array_like=True, frozen=True):
-    """Gateway to engine. `budget_ms` is what is left of the callers' shortest deadline at sending."""
+    """Gateway to engine.
+
+    `budget_ms` is what is left of the last caller's deadline at sending: when it has passed, nobody
+    waits for the frame any more.
+    """
 
     frame_id: int
     budget_ms: float

@@ -1,0 +1,267 @@
+"""How the gateway asks the engine: one small interface, its gRPC form, and the fake that ships with it.
+
+`ask` has two outcomes: a reply (an `ErrorReply` when the engine met a fault of its own), or
+`EngineUnavailableError` when nobody answered in time. An engine that is known to be away is refused at
+once, so that a fallback costs no waiting.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import grpc
+import grpc.aio
+import msgspec
+
+from moerec.errors import EngineUnavailableError
+from moerec.transport.frames import (
+    FRAME_LIMIT,
+    METHOD,
+    ErrorReply,
+    Reply,
+    Request,
+    RequestFrame,
+    decode_reply,
+    encode,
+)
+
+Handler = Callable[[list[Request]], list[Reply]]
+"""What an engine is to the transport: replies in the order of the requests, from any thread."""
+
+FRAMES_IN_FLIGHT: Final = 3
+WAITING_LIMIT: Final = 4096
+CONNECT_TIMEOUT_S: Final = 1.0
+RETRY_FIRST_S: Final = 0.02
+RETRY_LONGEST_S: Final = 0.5
+STALL_GRACE_S: Final = 1.0
+"""A frame unanswered this long after its last caller gave up means that the engine hangs."""
+
+MESSAGE_LIMIT_BYTES: Final = 64 * 1024 * 1024
+
+
+class _StreamError(Exception):
+    """The engine broke the rules of the stream."""
+
+
+class EngineClient(Protocol):
+    """What the gateway needs of an engine. Used from one event loop."""
+
+    async def ask(self, request: Request, timeout_s: float) -> Reply:
+        """The engine's reply; `EngineUnavailableError` if there is none within `timeout_s` seconds."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of the connection; later questions are refused."""
+        ...
+
+
+class LocalEngineClient:
+    """An engine in this process, one thread wide: for tests, notebooks and the shipped fake."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="local-engine")
+        self._closed = False
+
+    async def ask(self, request: Request, timeout_s: float) -> Reply:
+        if self._closed:
+            raise EngineUnavailableError("The connection to the engine is closed.")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await loop.run_in_executor(self._thread, self._answer, request)
+        except TimeoutError:
+            raise _too_slow(timeout_s) from None
+
+    def _answer(self, request: Request) -> Reply:
+        try:
+            return self._handler([request])[0]
+        except Exception as error:
+            return ErrorReply(f"{type(error).__name__}: {error}")
+
+    async def close(self) -> None:
+        self._closed = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A caller, from `ask` to its reply."""
+
+    request: Request
+    deadline: float
+    future: asyncio.Future[Reply]
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A frame that was sent; `deadline` is that of the last caller in it."""
+
+    callers: list[_Waiting]
+    deadline: float
+
+
+_Call = grpc.aio.StreamStreamCall[bytes, bytes]
+
+
+class GrpcEngineClient:
+    """An engine behind one bidirectional stream.
+
+    Callers that wait while `FRAMES_IN_FLIGHT` frames are on their way share the next frame, so
+    batches grow with load and a lone request waits for nothing. When the stream breaks, everything in
+    flight fails at once and a new stream is tried, after 20 ms at first, every 0.5 s at most.
+    `address` is a gRPC target: `unix:PATH` or `HOST:PORT`.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._flights: dict[int, _Flight] = {}
+        self._next_frame = 0
+        self._away: str | None = None
+        self._connection: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def ask(self, request: Request, timeout_s: float) -> Reply:
+        self._refuse_if_hopeless()
+        if self._connection is None:
+            self._connection = asyncio.create_task(self._stay_connected(), name="engine-stream")
+        loop = asyncio.get_running_loop()
+        caller = _Waiting(request, loop.time() + timeout_s, loop.create_future())
+        self._waiting.append(caller)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await caller.future
+        except TimeoutError:
+            raise _too_slow(timeout_s) from None
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._connection is not None:
+            self._connection.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._connection
+        self._fail_everyone("The connection to the engine is closed.")
+
+    def _refuse_if_hopeless(self) -> None:
+        if self._closed:
+            raise EngineUnavailableError("The connection to the engine is closed.")
+        if self._away is not None:
+            raise EngineUnavailableError(self._away)
+        if len(self._waiting) >= WAITING_LIMIT:
+            raise EngineUnavailableError(f"{WAITING_LIMIT} requests wait for the engine already.")
+
+    async def _stay_connected(self) -> None:
+        pause = RETRY_FIRST_S
+        while True:
+            # A new channel each time: an old one would add gRPC's own, longer pauses to ours.
+            async with grpc.aio.insecure_channel(self._address, _CHANNEL_OPTIONS) as channel:
+                call: _Call = channel.stream_stream(METHOD)()
+                try:
+                    await asyncio.wait_for(call.wait_for_connection(), CONNECT_TIMEOUT_S)
+                    self._away = None
+                    pause = RETRY_FIRST_S
+                    await self._converse(call)
+                    reason = "The engine ended the stream."
+                except Exception as error:  # whatever broke this stream, the next one is tried
+                    reason = f"The engine at {self._address} is away ({_short(error)})."
+                finally:
+                    call.cancel()
+                self._away = reason
+                self._fail_everyone(reason)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, RETRY_LONGEST_S)
+
+    async def _converse(self, call: _Call) -> None:
+        """Sends and reads until the stream ends, breaks or stalls."""
+        tasks = [
+            asyncio.create_task(step)
+            for step in (self._send(call), self._read(call), self._watch_for_stalls())
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self, call: _Call) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while len(self._flights) < FRAMES_IN_FLIGHT and (callers := self._next_callers()):
+                deadline = max(caller.deadline for caller in callers)
+                frame_id = self._next_frame
+                self._next_frame += 1
+                self._flights[frame_id] = _Flight(callers, deadline)
+                budget_ms = 1000 * (deadline - asyncio.get_running_loop().time())
+                frame = RequestFrame(frame_id, budget_ms, [caller.request for caller in callers])
+                await call.write(encode(frame))
+
+    def _next_callers(self) -> list[_Waiting]:
+        callers: list[_Waiting] = []
+        while self._waiting and len(callers) < FRAME_LIMIT:
+            caller = self._waiting.popleft()
+            if not caller.future.done():
+                callers.append(caller)
+        return callers
+
+    async def _read(self, call: _Call) -> None:
+        while True:
+            data = await call.read()
+            if not isinstance(data, bytes):
+                return
+            try:
+                frame = decode_reply(data)
+            except msgspec.DecodeError as error:
+                raise _StreamError(f"it sent foreign bytes: {error}") from None
+            flight = self._flights.get(frame.frame_id)
+            if flight is None or len(frame.replies) != len(flight.callers):
+                raise _StreamError("it sent a frame that answers nothing we asked")
+            del self._flights[frame.frame_id]
+            self._wake.set()
+            for caller, reply in zip(flight.callers, frame.replies, strict=True):
+                if not caller.future.done():
+                    caller.future.set_result(reply)
+
+    async def _watch_for_stalls(self) -> None:
+        while True:
+            await asyncio.sleep(STALL_GRACE_S / 4)
+            now = asyncio.get_running_loop().time()
+            if any(now > flight.deadline + STALL_GRACE_S for flight in self._flights.values()):
+                raise _StreamError("it hangs")
+
+    def _fail_everyone(self, reason: str) -> None:
+        callers = [caller for flight in self._flights.values() for caller in flight.callers]
+        callers.extend(self._waiting)
+        self._flights.clear()
+        self._waiting.clear()
+        for caller in callers:
+            if not caller.future.done():
+                caller.future.set_exception(EngineUnavailableError(reason))
+
+
+_CHANNEL_OPTIONS: Final = [
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+def _too_slow(timeout_s: float) -> EngineUnavailableError:
+    return EngineUnavailableError(f"The engine did not answer within {1000 * timeout_s:.0f} ms.")
+
+
+def _short(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code().name.lower()
+    return str(error) or "no answer to the connection"

@@ -1,0 +1,123 @@
+"""What every EngineClient promises: the gRPC one against a served handler, and the shipped fake."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from moerec.errors import EngineUnavailableError
+from moerec.transport.client import EngineClient, GrpcEngineClient, Handler, LocalEngineClient
+from moerec.transport.frames import (
+    ErrorReply,
+    EventPush,
+    EventReply,
+    InfoReply,
+    InfoRequest,
+    ListReply,
+    RecommendRequest,
+    Reply,
+    Request,
+    ScoredItem,
+    SimilarRequest,
+)
+from moerec.transport.server import serve
+
+OpenClient = Callable[[Handler], AbstractAsyncContextManager[EngineClient]]
+
+
+def answer(request: Request) -> Reply:
+    """A toy engine: the answer names the question, so that mixed-up replies are seen."""
+    match request:
+        case RecommendRequest(user_id="slow"):
+            time.sleep(0.3)
+            return ListReply([])
+        case RecommendRequest(user_id="broken"):
+            raise ValueError("a fault")
+        case RecommendRequest(user_id, _, k):
+            return ListReply(
+                [ScoredItem(f"{user_id}-{place}", 1 / (1 + place)) for place in range(k)]
+            )
+        case SimilarRequest(item_id):
+            return ListReply([], fallback="unknown_item" if item_id == "none" else None)
+        case EventPush():
+            return EventReply()
+        case InfoRequest():
+            return InfoReply("toy", items=3, hot_users=0)
+
+
+def toy(requests: list[Request]) -> list[Reply]:
+    return [answer(request) for request in requests]
+
+
+@asynccontextmanager
+async def local(handler: Handler) -> AsyncIterator[EngineClient]:
+    client = LocalEngineClient(handler)
+    yield client
+    await client.close()
+
+
+@pytest.fixture(params=["local", "grpc"])
+def open_client(request: pytest.FixtureRequest, tmp_path: Path) -> OpenClient:
+    @asynccontextmanager
+    async def over_grpc(handler: Handler) -> AsyncIterator[EngineClient]:
+        address = f"unix:{tmp_path}/engine.sock"
+        server = serve(handler, address)
+        client = GrpcEngineClient(address)
+        yield client
+        await client.close()
+        server.stop(0).wait()
+
+    return local if request.param == "local" else over_grpc
+
+
+async def test_every_kind_of_request_gets_its_kind_of_reply(open_client: OpenClient) -> None:
+    async with open_client(toy) as client:
+        assert await client.ask(RecommendRequest("ann", None, 2), 2.0) == ListReply(
+            [ScoredItem("ann-0", 1.0), ScoredItem("ann-1", 0.5)]
+        )
+        assert await client.ask(SimilarRequest("none", 3), 2.0) == ListReply(
+            [], fallback="unknown_item"
+        )
+        assert await client.ask(EventPush("ann", "i", 5, 1, 1), 2.0) == EventReply()
+        assert await client.ask(InfoRequest(), 2.0) == InfoReply("toy", 3, 0)
+
+
+async def test_many_at_once_each_get_their_own_answer(open_client: OpenClient) -> None:
+    async with open_client(toy) as client:
+        users = [f"u{number}" for number in range(500)]
+        replies = await asyncio.gather(
+            *(client.ask(RecommendRequest(u, None, 1), 5.0) for u in users)
+        )
+    assert [reply.items[0].item_id for reply in replies if isinstance(reply, ListReply)] == [
+        f"{user}-0" for user in users
+    ]
+
+
+async def test_a_fault_in_the_engine_is_a_reply_and_the_next_question_works(
+    open_client: OpenClient,
+) -> None:
+    async with open_client(toy) as client:
+        assert await client.ask(RecommendRequest("broken", None, 1), 2.0) == ErrorReply(
+            "ValueError: a fault"
+        )
+        assert isinstance(await client.ask(InfoRequest(), 2.0), InfoReply)
+
+
+async def test_a_slow_answer_is_given_up_at_its_deadline(open_client: OpenClient) -> None:
+    async with open_client(toy) as client:
+        await client.ask(InfoRequest(), 2.0)
+        start = time.perf_counter()
+        with pytest.raises(EngineUnavailableError, match="within 50 ms"):
+            await client.ask(RecommendRequest("slow", None, 1), 0.05)
+        assert time.perf_counter() - start < 0.25
+        assert isinstance(await client.ask(InfoRequest(), 2.0), InfoReply)
+
+
+async def test_after_close_questions_are_refused(open_client: OpenClient) -> None:
+    async with open_client(toy) as client:
+        await client.close()
+        with pytest.raises(EngineUnavailableError, match="closed"):
+            await client.ask(InfoRequest(), 1.0)

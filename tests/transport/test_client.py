@@ -1,0 +1,208 @@
+"""What the gRPC client adds: shared frames, quick failure while the engine is away, reconnection."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from moerec.errors import EngineUnavailableError
+from moerec.transport.client import GrpcEngineClient
+from moerec.transport.frames import (
+    FRAME_LIMIT,
+    METHOD,
+    ErrorReply,
+    InfoReply,
+    InfoRequest,
+    ListReply,
+    RecommendRequest,
+    Reply,
+    Request,
+)
+from moerec.transport.server import serve
+
+INFO = InfoReply("toy", 1, 0)
+
+
+def toy(requests: list[Request]) -> list[Reply]:
+    return [INFO] * len(requests)
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"unix:{tmp_path}/engine.sock"
+
+
+@pytest_asyncio.fixture
+async def client(address: str) -> AsyncIterator[GrpcEngineClient]:
+    client = GrpcEngineClient(address)
+    yield client
+    await client.close()
+
+
+async def until_answered(client: GrpcEngineClient, within_s: float) -> float:
+    """Seconds until the engine answers again."""
+    start = time.perf_counter()
+    while True:
+        try:
+            await client.ask(InfoRequest(), 1.0)
+            return time.perf_counter() - start
+        except EngineUnavailableError:
+            assert time.perf_counter() - start < within_s
+            await asyncio.sleep(0.01)
+
+
+async def test_callers_who_wait_together_share_a_frame(
+    address: str, client: GrpcEngineClient
+) -> None:
+    sizes: list[int] = []
+
+    def slow(requests: list[Request]) -> list[Reply]:
+        sizes.append(len(requests))
+        time.sleep(0.02)
+        return toy(requests)
+
+    server = serve(slow, address)
+    await client.ask(InfoRequest(), 2.0)
+    await asyncio.gather(*(client.ask(InfoRequest(), 5.0) for _ in range(200)))
+    server.stop(0).wait()
+    assert sum(sizes) == 201
+    assert max(sizes) == FRAME_LIMIT
+    assert len(sizes) <= 6
+
+
+async def test_an_absent_engine_is_refused_quickly_and_found_when_it_comes(
+    address: str, client: GrpcEngineClient
+) -> None:
+    with pytest.raises(EngineUnavailableError):
+        await client.ask(InfoRequest(), 3.0)
+    start = time.perf_counter()
+    with pytest.raises(EngineUnavailableError, match="away"):
+        await client.ask(InfoRequest(), 3.0)
+    assert time.perf_counter() - start < 0.1
+    server = serve(toy, address)
+    assert await until_answered(client, 3.0) < 1.5
+    server.stop(0).wait()
+
+
+async def test_what_is_in_flight_fails_at_once_when_the_engine_dies(
+    address: str, client: GrpcEngineClient
+) -> None:
+    busy = threading.Event()
+    release = threading.Event()
+
+    def hangs(requests: list[Request]) -> list[Reply]:
+        busy.set()
+        release.wait(5)
+        return toy(requests)
+
+    server = serve(hangs, address)
+    asked = asyncio.create_task(client.ask(InfoRequest(), 30.0))
+    assert await asyncio.to_thread(busy.wait, 3)
+    start = time.perf_counter()
+    stopped = server.stop(0)
+    with pytest.raises(EngineUnavailableError):
+        await asked
+    assert time.perf_counter() - start < 1.0
+    release.set()
+    await asyncio.to_thread(stopped.wait)
+
+    server = serve(toy, address)
+    assert await until_answered(client, 3.0) < 1.5
+    server.stop(0).wait()
+
+
+async def test_an_engine_that_hangs_is_refused_quickly_until_it_answers_again(
+    address: str, client: GrpcEngineClient
+) -> None:
+    """Without the stall watch every request would wait out its deadline for as long as the engine hangs."""
+    release = threading.Event()
+
+    def hangs(requests: list[Request]) -> list[Reply]:
+        if isinstance(requests[0], RecommendRequest):
+            release.wait(10)
+        return toy(requests)
+
+    server = serve(hangs, address)
+    await client.ask(InfoRequest(), 2.0)
+    with pytest.raises(EngineUnavailableError, match="within"):
+        await client.ask(RecommendRequest("u", None, 1), 0.05)
+    await asyncio.sleep(1.5)
+    assert await until_answered(client, 3.0) < 2.0
+    release.set()
+    server.stop(0).wait()
+
+
+async def test_a_frame_whose_budget_ran_out_is_not_computed(
+    address: str, client: GrpcEngineClient
+) -> None:
+    seen: list[Request] = []
+
+    def slow(requests: list[Request]) -> list[Reply]:
+        seen.extend(requests)
+        time.sleep(0.2)
+        return [ListReply([])] * len(requests)
+
+    server = serve(slow, address)
+    first = asyncio.create_task(client.ask(RecommendRequest("first", None, 1), 2.0))
+    while not seen:
+        await asyncio.sleep(0.01)
+    with pytest.raises(EngineUnavailableError, match="within 20 ms"):
+        await client.ask(RecommendRequest("late", None, 1), 0.02)
+    await first
+    assert await client.ask(RecommendRequest("next", None, 1), 2.0) == ListReply([])
+    server.stop(0).wait()
+    assert [request.user_id for request in seen if isinstance(request, RecommendRequest)] == [
+        "first",
+        "next",
+    ]
+
+
+def foreign_engine(address: str, answer: Callable[[bytes], bytes]) -> grpc.Server:
+    def stream(frames: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        context.send_initial_metadata(())
+        for frame in frames:
+            yield answer(frame)
+
+    server = grpc.server(ThreadPoolExecutor(4))
+    service, method = METHOD.removeprefix("/").split("/")
+    handlers = {method: grpc.stream_stream_rpc_method_handler(stream)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    server.add_insecure_port(address)
+    server.start()
+    return server
+
+
+async def test_foreign_bytes_end_the_stream_and_not_the_client(
+    address: str, client: GrpcEngineClient
+) -> None:
+    server = foreign_engine(address, lambda _: b"\xc1 not a frame")
+    with pytest.raises(EngineUnavailableError, match="foreign bytes"):
+        await client.ask(InfoRequest(), 2.0)
+    server.stop(0).wait()
+
+
+async def test_a_handler_that_returns_too_few_replies_fails_the_frame(
+    address: str, client: GrpcEngineClient
+) -> None:
+    server = serve(lambda _: [], address)
+    with pytest.raises(EngineUnavailableError, match="nothing we asked"):
+        await client.ask(InfoRequest(), 2.0)
+    server.stop(0).wait()
+
+
+async def test_a_handler_that_raises_answers_each_request_of_the_frame(
+    address: str, client: GrpcEngineClient
+) -> None:
+    def broken(requests: list[Request]) -> list[Reply]:
+        raise KeyError("x")
+
+    server = serve(broken, address)
+    replies = await asyncio.gather(*(client.ask(InfoRequest(), 2.0) for _ in range(5)))
+    server.stop(0).wait()
+    assert replies == [ErrorReply("KeyError: 'x'")] * 5
