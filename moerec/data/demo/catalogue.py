@@ -9,6 +9,8 @@ from typing import Final
 
 import polars as pl
 
+from moerec.data.items import ItemTable
+
 GENRES: Final = (
     "Action",
     "Adventure",
@@ -41,19 +43,14 @@ def catalogue_csv() -> bytes:
 
 
 @cache
-def films() -> pl.DataFrame:
-    """The films in order of release: item_id, title, year, categories List(String), director.
+def films() -> ItemTable:
+    """The films in order of release: item_id, title, year Int64, categories List(String), director.
 
     A film of several directors names them with "|" between.
     """
     table = pl.read_csv(catalogue_csv(), schema_overrides={"year": pl.Int64})
-    return table.select(
-        "item_id",
-        "title",
-        "year",
-        pl.col("genres").str.split(SEPARATOR).alias("categories"),
-        "director",
-    )
+    categories = pl.col("genres").str.split(SEPARATOR).alias("categories")
+    return ItemTable(table.select("item_id", "title", "year", categories, "director"))
 
 
 @cache

@@ -4,6 +4,7 @@ Letters: I films (rows as in `catalogue.films()`), G genres, P people who direct
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -33,7 +34,7 @@ class FilmFeatures:
 
 def film_features() -> FilmFeatures:
     """Read the catalogue into arrays."""
-    table = films()
+    table = films().frame
     ids = table["item_id"].to_list()
     next_part, previous_part = _series_neighbours(ids)
     directors = table["director"].str.split(SEPARATOR)
@@ -63,7 +64,7 @@ def _series_neighbours(ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.in
     following = np.full(len(ids), -1, dtype=np.int64)
     preceding = np.full(len(ids), -1, dtype=np.int64)
     for parts in series().values():
-        for earlier, later in zip(parts, parts[1:], strict=False):
+        for earlier, later in pairwise(parts):
             following[row[earlier]] = row[later]
             preceding[row[later]] = row[earlier]
     return following, preceding

@@ -42,4 +42,5 @@ MOODS: Final = (
 def mood_genres() -> NDArray[np.float32]:
     """Genre weights of every mood, float32 [moods, genres], each row of length 1."""
     table = np.array([[mood.genres.get(genre, 0.0) for genre in GENRES] for mood in MOODS])
-    return (table / np.linalg.norm(table, axis=1, keepdims=True)).astype(np.float32)
+    table /= np.linalg.norm(table, axis=1, keepdims=True)
+    return table.astype(np.float32)

@@ -1,8 +1,8 @@
 """A seeded simulator of film viewers: the interaction log that the demo trains on.
 
-Each viewer has one to three moods (tastes over genres, eras and directors) that drift. A session follows one
-mood: its first film is drawn by taste and popularity, the next ones also by what came before: the next part of a
-series, another film of the same director, or a film in the same vein.
+Each viewer has one to three moods (tastes over genres, eras and directors) that drift. A session
+follows one mood: its first film is drawn by taste and popularity, the next ones also by what came
+before: the next part of a series, another film of the same director, or a film in the same vein.
 
 Letters: U viewers (those who still watch, in the functions below), I films, G genres.
 """
@@ -27,7 +27,7 @@ FAVOURITE: Final = 1.2  # a favourite director's film
 VEIN: Final = 3.5  # times the cosine of the genres of the last film and the next one
 SAME_ERA: Final = 1.5  # for two films of one year, fading with the years between
 SAME_DIRECTOR: Final = 3.5  # in sessions that follow a director
-NEXT_PART: Final = 3.7  # of the series of the last film
+NEXT_PART: Final = 2.6  # of the series of the last film
 PART_DUE: Final = 1.0  # a part of a series whose earlier part was watched, at any time before
 PART_TOO_EARLY: Final = -3.0  # a later part of a series whose earlier part was not watched
 NEVER: Final = -1e9
@@ -42,7 +42,8 @@ REWATCHES: Final = 0.004
 class _World:
     """What is the same for every viewer.
 
-    `kinship`, `same_director` float32 [I, I]: row is the last film, column the next; `popularity` float32 [months, I].
+    `kinship`, `same_director` float32 [I, I]: the last film's row, the next one's column;
+    `popularity` float32 [MONTHS, I]; `quality` float64 [I]: stars above or below the average film.
     """
 
     films: FilmFeatures
@@ -55,8 +56,8 @@ class _World:
 def simulate(viewers: int = 2000, seed: int = 7) -> pl.DataFrame:
     """Watch events of `viewers` people over two years, in order of time.
 
-    Columns: user_id ("viewer-0001"), item_id, timestamp (UTC ms), event ("watch"), value (rating, 1.0 to 5.0 in
-    whole steps). 30 to 60 events a viewer. The same arguments give the same frame.
+    Columns: user_id ("viewer-0001"), item_id, timestamp (UTC ms), event ("watch"), value (rating,
+    1.0 to 5.0 in whole steps). 30 to 60 events a viewer. The same arguments give the same frame.
 
     Raises UsageError if `viewers` is below 1.
     """
@@ -92,12 +93,13 @@ def _watch(
     rng: np.random.Generator, world: _World, viewers: Viewers, evenings: Evenings
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Films (rows of the catalogue) and ratings, both [U, L]; what lies beyond a viewer's length is 0."""
-    count, places = evenings.timestamps.shape
+    count = len(evenings.lengths)
+    places = evenings.timestamps.shape[1]
     chosen = np.zeros((count, places), dtype=np.int64)
     ratings = np.zeros((count, places))
     seen = np.zeros((count, len(world.films.ids)), dtype=bool)
     follows_director = np.zeros(count, dtype=bool)
-    mildness = rng.normal(0, 0.35, count)
+    mildness = rng.normal(0, 0.35, size=count)
     for place in range(places):
         rows = np.flatnonzero(evenings.lengths > place)
         opens = evenings.starts[rows, place]
@@ -122,10 +124,10 @@ def _taste(
     """How well each film fits the mood of the moment, [U, I]."""
     mood = evenings.moods[rows, place]
     progress = evenings.progress[rows, place, None]
-    first, last = viewers.genres[:, rows, mood]
-    taste = TASTE * ((first + (last - first) * progress) @ films.genres.T)
-    first_year, last_year = viewers.years[:, rows, mood, None]
-    year = first_year + (last_year - first_year) * progress
+    first, last = viewers.genres[0, rows, mood], viewers.genres[1, rows, mood]
+    taste: NDArray[np.float32] = TASTE * ((first + (last - first) * progress) @ films.genres.T)
+    first_year, last_year = viewers.years[0, rows, mood], viewers.years[1, rows, mood]
+    year = first_year[:, None] + (last_year - first_year)[:, None] * progress
     taste -= ((films.years - year) / viewers.spreads[rows, mood, None]) ** 2 / 2
     for person in viewers.favourites[rows, mood].T:
         taste += FAVOURITE * films.directed[person]
@@ -139,9 +141,10 @@ def _follow(
     inside: NDArray[np.bool_],
     follows_director: NDArray[np.bool_],
 ) -> None:
-    """Draw the next film of a session towards the last one."""
+    """Draw the next film towards the last one, if both are of one session."""
     scores[inside] += world.kinship[last[inside]]
     scores[follows_director] += world.same_director[last[follows_director]]
+    scores[np.arange(len(last)), last] = NEVER  # no film twice in a row
 
 
 def _rule_out(
@@ -160,9 +163,10 @@ def _rule_out(
 
 def _draw(rng: np.random.Generator, scores: NDArray[np.float32]) -> NDArray[np.int64]:
     """One film for each row, with chances exp(score)."""
-    ladder = np.cumsum(np.exp(scores - scores.max(axis=1, keepdims=True)), axis=1, dtype=np.float64)
+    chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+    ladder = np.cumsum(chances, axis=1, dtype=np.float64)
     heights = (1.0 - rng.random((len(scores), 1))) * ladder[:, -1:]  # never 0: no film of chance 0
-    return (ladder < heights).sum(axis=1)
+    return np.asarray((ladder < heights).sum(axis=1))
 
 
 def _rate(
@@ -175,7 +179,7 @@ def _rate(
     own = taste[np.arange(len(films)), films]
     fit = (own - taste.mean(axis=1)) / taste.std(axis=1)
     stars = 2.7 + 0.6 * fit + leaning + rng.normal(0, 0.6, len(films))
-    return np.clip(np.rint(stars), 1, 5)
+    return np.asarray(np.clip(np.rint(stars), 1, 5))
 
 
 def _frame(

@@ -59,11 +59,11 @@ class Evenings:
 
 
 def draw_viewers(rng: np.random.Generator, viewers: int, people: int) -> Viewers:
-    """One to three moods each; a mood drifts up to half the way towards another one."""
+    """One to three moods each; a mood drifts up to 0.7 of the way towards another one."""
     shape = (viewers, MOOD_SLOTS)
     kinds = rng.random((viewers, len(MOODS))).argsort(axis=1)
     now, later = kinds[:, :MOOD_SLOTS], kinds[:, MOOD_SLOTS : 2 * MOOD_SLOTS]
-    drift = rng.uniform(0.0, 0.5, shape).astype(np.float32)
+    drift = rng.uniform(0.0, 0.7, size=shape).astype(np.float32)
     table = mood_genres()
     own = table[now] + rng.gamma(0.3, 0.25, (*shape, table.shape[1])).astype(np.float32)
     end = (1 - drift[..., None]) * own + drift[..., None] * table[later]
@@ -87,8 +87,8 @@ def draw_viewers(rng: np.random.Generator, viewers: int, people: int) -> Viewers
 
 def draw_evenings(rng: np.random.Generator, viewers: Viewers) -> Evenings:
     """Thirty to sixty events a viewer, in sessions of a few films, over part of the two years."""
-    count = viewers.weights.shape[1]
-    lengths = rng.triangular(30, 36, 61, count).astype(np.int64)
+    count: int = viewers.weights.shape[1]
+    lengths = rng.triangular(30, 36, 61, size=count).astype(np.int64)
     places = int(lengths.max())
     starts = rng.random((count, places)) < SESSION_STARTS
     starts[:, 0] = True
@@ -114,8 +114,8 @@ def _timestamps(
     free = leaves - joins - (gaps * own).sum(axis=1)
     total = np.maximum((rest * own).sum(axis=1), 0.15)
     since = joins[:, None] + np.cumsum(gaps + rest * (free / total)[:, None], axis=1)
-    seconds = np.minimum(since, SPAN_MS).astype(np.int64) // 1000
-    return LAST_MS - SPAN_MS + seconds * 1000
+    whole_seconds = np.minimum(since, SPAN_MS).astype(np.int64) // 1000 * 1000
+    return np.asarray(LAST_MS - SPAN_MS + whole_seconds)
 
 
 def _moods(
@@ -130,7 +130,7 @@ def _moods(
     chances = first + (last - first) * progress[..., None]
     ladder = np.cumsum(chances, axis=-1)
     draws = (1.0 - rng.random((*starts.shape, 1))) * ladder[..., -1:]
-    moods = (ladder < draws).sum(axis=-1)
+    moods = np.asarray((ladder < draws).sum(axis=-1))
     for place in range(1, starts.shape[1]):
         moods[:, place] = np.where(keep[:, place], moods[:, place - 1], moods[:, place])
     return moods
