@@ -3,9 +3,9 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from moerec.errors import StorageError
-from moerec.store.interfaces import EventStore
 from moerec.types import StoredEvent
 
 PAGE = 1_000
@@ -13,6 +13,18 @@ FAR_BEHIND = 50_000
 """Events behind the tail at which reading them one by one costs more than forgetting all states."""
 
 log = logging.getLogger(__name__)
+
+
+class EventTail(Protocol):
+    """The part of an EventStore that is followed."""
+
+    def last_number(self) -> int:
+        """See EventStore."""
+        ...
+
+    def since(self, table_number: int, limit: int) -> list[StoredEvent]:
+        """See EventStore."""
+        ...
 
 
 class Follower:
@@ -24,7 +36,7 @@ class Follower:
 
     def __init__(
         self,
-        store: EventStore,
+        store: EventTail,
         apply: Callable[[Sequence[StoredEvent]], None],
         forget_all: Callable[[], None],
         interval_s: float = 1.0,

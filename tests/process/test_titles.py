@@ -40,7 +40,6 @@ FILMS = {
         ("solaris (2002)", ["Solaris (2002)"]),
         ("godf", ["The Godfather (1972)", "The Godfather Part II (1974)"]),
         ("godfahter", ["The Godfather (1972)", "The Godfather Part II (1974)"]),
-        ("sloaris 1972", ["Solaris (1972)", "Solaris (2002)"]),
         ("zzzzzzzz", []),
         ("...", []),
         ("", []),
