@@ -29,7 +29,7 @@ from moerec.training.negatives import NegativeSampler
 from moerec.training.optim import make_optimizer, rate_at
 from moerec.training.segments import Segments
 from moerec.training.state import EpochRecord, EpochSums, Position
-from moerec.training.step import StepResult, Stepper
+from moerec.training.step import Stepper, StepResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The best epoch's weights, and how it went."""
+    """The best epoch's weights, the settings that led there, and how it went."""
 
     config: ModelConfig
+    settings: dict[str, Any]
     weights: dict[str, NDArray[Any]]
     position: Position
 
@@ -135,7 +136,7 @@ class Trainer:
                 self._save()
         weights = self._best or self._model.state_dict()
         arrays = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
-        return Trained(self._model.config, arrays, self._position)
+        return Trained(self._model.config, self.settings, arrays, self._position)
 
     def _finished(self) -> bool:
         position = self._position
@@ -148,9 +149,7 @@ class Trainer:
         self._model.train()
         batches = self._segments.epoch(position.epoch)
         for batch in itertools.islice(batches, position.step_in_epoch, None):
-            rate = rate_at(
-                position.step, self._steps_an_epoch * self._config.epochs, self._config
-            )
+            rate = rate_at(position.step, self._steps_an_epoch * self._config.epochs, self._config)
             seed = self._config.seed * 1_000_003 + position.step
             _add(position.sums, self._stepper.step(batch.to(self._device), rate, seed))
             position.step += 1
