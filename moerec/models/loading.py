@@ -1,0 +1,27 @@
+"""A bundle's arrays as a model ready to answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from moerec.errors import ArtifactError
+from moerec.models.config import ModelConfig
+from moerec.models.recommender import MoERecommender
+
+
+def load_model(
+    config: Mapping[str, int | float],
+    weights: Mapping[str, Any],
+    device: str | torch.device = "cpu",
+) -> MoERecommender:
+    """A model in evaluation mode on `device`, with `weights` (name -> array) checked by name and shape."""
+    model = MoERecommender(ModelConfig.from_dict(dict(config)))
+    tensors = {name: torch.as_tensor(array) for name, array in weights.items()}
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ArtifactError(
+            f"the weights do not fit the configuration: {error}", "Train the bundle again."
+        ) from error
+    return model.eval().to(device)
