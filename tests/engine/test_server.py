@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from moerec.artifacts.bundle import Bundle
+from moerec.engine.server import main, remove_stale_socket, run
+from moerec.errors import EngineUnavailableError, SettingsError
 from moerec.settings import Settings
 from moerec.store.sql import open_event_store
-
-from moerec.engine.server import remove_stale_socket, run
-from moerec.errors import EngineUnavailableError, SettingsError
 from moerec.transport.client import GrpcEngineClient
 from moerec.transport.frames import (
     InfoReply,
@@ -123,13 +123,22 @@ async def test_an_event_that_nobody_pushed_is_in_the_answer_within_two_seconds(
         store.close()
 
 
-def test_a_missing_bundle_ends_the_process_with_code_2(tmp_path: Path, settings: Settings) -> None:
-    with engine_process(settings.model_copy(update={"bundle": tmp_path / "none"})) as process:
-        _, log = process.communicate(timeout=30)
-    assert process.returncode == 2
-    assert log.startswith("error: ")
-    assert "is not a bundle" in log
-    assert "Traceback" not in log
+@pytest.fixture
+def _own_signals() -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_own_signals")
+def test_a_missing_bundle_is_told_and_ends_with_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MOEREC_BUNDLE", str(tmp_path / "none"))
+    assert main() == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/none is not a bundle")
 
 
 def test_a_living_engine_keeps_its_socket(tmp_path: Path) -> None:
