@@ -163,7 +163,8 @@ def _baselines(histories: Histories, held: HoldOut, catalogue: int) -> list[Scor
 
 def _known(histories: Histories, user: int, train_lengths: NDArray[np.int32]) -> NDArray[np.int32]:
     items = histories.items_of(user)[: train_lengths[user]]
-    return items[items != 0]
+    known: NDArray[np.int32] = items[items != 0]
+    return known
 
 
 def _write(path: Path, data: bytes) -> None:
