@@ -29,6 +29,7 @@ from moerec.data.split import HoldOut, hold_out
 from moerec.errors import DataError, UsageError
 from moerec.evaluation.baselines import item_counts
 from moerec.evaluation.evaluate import Cases, cases
+from moerec.models.loading import choose_device
 from moerec.training.config import LogSize, presets
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
 
@@ -88,17 +89,6 @@ def fit_bundle(
     )
     shutil.rmtree(checkpoint, ignore_errors=True)
     return bundle
-
-
-def choose_device(name: str) -> torch.device:
-    """ "auto" takes a GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise UsageError(f"there is no device called {name!r}", "Use auto, cpu or cuda.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("this machine has no usable CUDA device", "Use --device cpu or auto.")
-    return torch.device(name)
 
 
 def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> None:
