@@ -8,6 +8,7 @@ import pytest
 from moerec.data.demo.catalogue import films
 from moerec.data.demo.simulator import simulate
 from moerec.data.demo.writing import write_demo
+from moerec.data.interactions import read_interactions
 from moerec.errors import StorageError
 
 
@@ -18,6 +19,15 @@ def test_files_hold_the_log_and_the_catalogue(tmp_path: Path) -> None:
     assert items.columns == ["item_id", "title", "year", "genres", "director"]
     assert items["title"].equals(films().frame["title"])
     assert sorted(path.name for path in log_path.parent.iterdir()) == ["items.csv", "log.csv"]
+
+
+def test_the_log_is_read_like_any_other(tmp_path: Path) -> None:
+    log_path, _ = write_demo(tmp_path, viewers=30, seed=2)
+    log = read_interactions(log_path)
+    assert log.has_time
+    assert (log.report.users, log.report.events) == (30, simulate(viewers=30, seed=2).height)
+    left_out = log.report.duplicate_rows, log.report.future_rows, log.report.short_users
+    assert left_out == (0, 0, 0)
 
 
 def test_writing_again_replaces(tmp_path: Path) -> None:
