@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from moerec.data.id_map import IdMap
+from moerec.data.interactions import Interactions
 from moerec.types import UserId
 
 
@@ -33,3 +35,17 @@ class Histories:
     def items_of(self, user: int) -> NDArray[np.int32]:
         """Items of the user at row `user`, oldest first (a view)."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+
+def build_histories(interactions: Interactions, id_map: IdMap) -> Histories:
+    """The histories of a log, in its order. Items that `id_map` lacks become 0, and stay."""
+    user = interactions.frame.get_column("user_id")
+    runs = user.rle()
+    sizes = runs.struct.field("len").to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    return Histories(
+        users=[UserId(name) for name in runs.struct.field("value").to_list()],
+        offsets=offsets,
+        items=id_map.indexes(interactions.frame.get_column("item_id")),
+        timestamps=interactions.frame.get_column("timestamp").to_numpy(),
+    )

@@ -42,7 +42,7 @@ ONLY_IN = {
     "scipy": ("evaluation/", "training/"),
     "grpc": ("transport/", "engine/"),
     "safetensors": ("artifacts/",),
-    "swagger_ui_bundle": ("api/",),
+    "fastapi_swagger": ("api/",),
     "pandas": (),
 }
 MODELS_MAY_IMPORT = {"torch", "numpy", "moerec"}

@@ -1,0 +1,242 @@
+"""The bundle: what training hands to serving. A folder of plain files that proves itself.
+
+    manifest.json         format, sha256 of every other file, data, training, metrics
+    config.json           the model's shape
+    weights.safetensors   its weights
+    items.json            external ids in order of the item index, titles, categories
+    popular.json          the most frequent items of the training events, for the day the engine is away
+    trained.safetensors   which events were trained on (`trained_on.py`)
+
+Written whole or not at all. Read without torch; a reader refuses a format it does not know, a file
+whose hash is wrong, and weights that are not numbers.
+"""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from moerec import __version__
+from moerec.artifacts.folder import new_folder, sha256
+from moerec.artifacts.trained_on import TrainedOn
+from moerec.data.id_map import IdMap
+from moerec.errors import ArtifactError
+from moerec.types import ItemId
+
+T = TypeVar("T")
+
+FORMAT: Final = 1
+POPULAR_LIMIT: Final = 1_000
+FILES: Final = (
+    "config.json",
+    "weights.safetensors",
+    "items.json",
+    "popular.json",
+    "trained.safetensors",
+)
+
+
+class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The log a bundle was trained on."""
+
+    source: str
+    fingerprint: str
+    events: int
+    users: int
+    items: int
+    has_time: bool
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the bundle says of itself. `held_out` is the split rule, or "none" after --fit-all."""
+
+    format: int
+    version: str
+    code_version: str
+    created: str
+    data: DataFacts
+    held_out: str
+    training: dict[str, Any]
+    metrics: dict[str, float]
+    files: dict[str, str]
+
+
+class PopularItem(msgspec.Struct, frozen=True, array_like=True):
+    """An item and how many training events it has."""
+
+    item_id: ItemId
+    count: int
+
+
+class ItemList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Columns of the catalogue; row i is the item of index i + 1."""
+
+    ids: list[ItemId]
+    titles: list[str | None]
+    categories: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class BundleContents:
+    """Everything that `write_bundle` needs."""
+
+    config: dict[str, int | float]
+    weights: dict[str, NDArray[Any]]
+    items: ItemList
+    popular: list[PopularItem]
+    trained_on: TrainedOn
+    data: DataFacts
+    held_out: str
+    training: dict[str, Any]
+    metrics: dict[str, float]
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk, checked. Arrays are read when asked for."""
+
+    path: Path
+    manifest: Manifest
+    config: dict[str, int | float]
+    id_map: IdMap
+    titles: list[str | None]
+    categories: list[list[str]]
+    popular: list[PopularItem]
+
+    @property
+    def version(self) -> str:
+        """Names the model in every answer, for example "2026-11-22-3f9a1c20"."""
+        return self.manifest.version
+
+    def title(self, item_id: ItemId) -> str | None:
+        """The title of an item, or None where there is none."""
+        index = int(self.id_map.indexes([item_id])[0])
+        return self.titles[index - 1] if index else None
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Name -> array. A value that is not a number is an `ArtifactError`."""
+        weights = _load_arrays(self.path / "weights.safetensors")
+        for name, array in weights.items():
+            if not np.isfinite(array).all():
+                raise ArtifactError(
+                    f"{self.path}: the weights {name!r} hold values that are not numbers",
+                    "Train the bundle again.",
+                )
+        return weights
+
+    def trained_on(self) -> TrainedOn:
+        """The record of the training events."""
+        arrays = _load_arrays(self.path / "trained.safetensors")
+        return TrainedOn(arrays["users"], arrays["lengths"], arrays["digests"])
+
+
+def write_bundle(path: Path, contents: BundleContents, *, replace: bool = False) -> Bundle:
+    """Write a bundle whole and read it back. `StorageError` if the disk refuses."""
+    with new_folder(path, replace=replace) as folder:
+        (folder / "config.json").write_bytes(_json(contents.config))
+        save_file(contents.weights, folder / "weights.safetensors")
+        (folder / "items.json").write_bytes(_json(contents.items))
+        (folder / "popular.json").write_bytes(_json(contents.popular[:POPULAR_LIMIT]))
+        trained = contents.trained_on
+        save_file(
+            {"users": trained.users, "lengths": trained.lengths, "digests": trained.digests},
+            folder / "trained.safetensors",
+        )
+        (folder / "manifest.json").write_bytes(_json(_manifest(folder, contents)))
+    return read_bundle(path)
+
+
+def read_bundle(path: Path | str) -> Bundle:
+    """Open a bundle and check every file. `ArtifactError` says what is wrong with it."""
+    path = Path(path)
+    if not (path / "manifest.json").is_file():
+        raise ArtifactError(
+            f"{path} is not a bundle: it has no manifest.json", "Make one with `moerec train DATA`."
+        )
+    manifest = _read_manifest(path)
+    for name in FILES:
+        if not (path / name).is_file():
+            raise ArtifactError(
+                f"{path}: {name} is missing", "Copy the bundle again, or train again."
+            )
+        if sha256(path / name) != manifest.files.get(name):
+            raise ArtifactError(
+                f"{path}: {name} is not the file that was written (its sha256 differs)",
+                "Copy the bundle again, or train again.",
+            )
+    items = _decode(path / "items.json", ItemList)
+    return Bundle(
+        path=path,
+        manifest=manifest,
+        config=_decode(path / "config.json", dict[str, int | float]),
+        id_map=IdMap(items.ids),
+        titles=items.titles,
+        categories=items.categories,
+        popular=_decode(path / "popular.json", list[PopularItem]),
+    )
+
+
+def copy_bundle(bundle: Bundle, path: Path) -> Bundle:
+    """Copy a bundle to the new folder `path`, whole. `StorageError` if the disk refuses."""
+    with new_folder(path) as folder:
+        for name in ("manifest.json", *FILES):
+            shutil.copyfile(bundle.path / name, folder / name)
+    return read_bundle(path)
+
+
+def _manifest(folder: Path, contents: BundleContents) -> Manifest:
+    files = {name: sha256(folder / name) for name in FILES}
+    content = hashlib.sha256("".join(files.values()).encode()).hexdigest()
+    return Manifest(
+        format=FORMAT,
+        version=f"{contents.created[:10]}-{content[:8]}",
+        code_version=__version__,
+        created=contents.created,
+        data=contents.data,
+        held_out=contents.held_out,
+        training=contents.training,
+        metrics=contents.metrics,
+        files=files,
+    )
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """The format is looked at first: a newer manifest may have fields that we cannot name."""
+    found = _decode(path / "manifest.json", dict[str, Any]).get("format")
+    if found != FORMAT:
+        raise ArtifactError(
+            f"{path}: bundle format {found!r}, and this moerec ({__version__}) reads format {FORMAT}",
+            "Use the moerec version that wrote it, or train again.",
+        )
+    return _decode(path / "manifest.json", Manifest)
+
+
+def _decode(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read: {error}", "Copy the bundle again, or train again."
+        ) from error
+
+
+def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        arrays: dict[str, NDArray[Any]] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read: {error}", "Copy the bundle again, or train again."
+        ) from error
+    return arrays
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=1)

@@ -1,0 +1,78 @@
+"""Folders that appear whole or not at all, and files that prove they are what was written."""
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from moerec.errors import StorageError
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder to write into; it becomes `target` when the block ends without an error.
+
+    What was at `target` stays untouched until then. Without `replace` an existing `target` is a
+    `StorageError`, and so is a disk that refuses (full, read-only, no permission).
+    """
+    if target.exists() and not replace:
+        raise StorageError(f"{target} exists already", "Choose another name, or remove it first.")
+    scratch: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        scratch.chmod(0o755)
+        yield scratch
+        for path in scratch.iterdir():
+            _flush(path)
+        _swap(scratch, target)
+        _flush(target.parent)
+    except OSError as error:
+        raise storage_error(error, target) from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def storage_error(error: OSError, target: Path) -> StorageError:
+    """An `OSError` while writing `target`, in words."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        remedy = "Free some space or choose another disk; nothing was half-written."
+    else:
+        remedy = "Check the path and its permissions; nothing was half-written."
+    return StorageError(f"cannot write {target}: {reason}", remedy)
+
+
+def _swap(scratch: Path, target: Path) -> None:
+    """Put `scratch` in the place of `target`; an old folder goes only after the new one stands."""
+    if not target.exists():
+        scratch.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    target.rename(old / "was")
+    try:
+        scratch.rename(target)
+    except OSError:
+        (old / "was").rename(target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

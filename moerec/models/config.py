@@ -1,0 +1,90 @@
+"""What a model is made of. One frozen object, stored in the bundle, checked when it is made."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+from moerec.errors import ArtifactError
+
+SUMMARY_EVENTS: Final = 150
+"""Older events that feed the user summary alone: with a decay of 0.9 or less, what lies further
+back weighs less than 2e-7."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Shape of a `MoERecommender`. Counts are of rows, widths of floats.
+
+    * `items` V, the catalogue without the padding row;
+    * `dim` D, width of an event's vector and of an item's;
+    * `window` W: a position attends to itself and the W-1 events before it;
+    * `min_experts`, `max_experts`: how many of the `experts` E a token wakes;
+    * `mean_experts`: what training steers the mean of that number to;
+    * `expert_dim` F, the hidden width of one expert;
+    * `summary_decay` in [0, 0.9]: what the router's summary of a user keeps of itself at each event;
+    * `temperature`: the softmax of the loss sees cosines divided by it, at first; then it is learned;
+    * `dropout` in [0, 1).
+    """
+
+    items: int
+    dim: int = 64
+    layers: int = 2
+    heads: int = 2
+    window: int = 50
+    experts: int = 8
+    expert_dim: int = 128
+    min_experts: int = 2
+    max_experts: int = 4
+    mean_experts: float = 2.25
+    summary_decay: float = 0.9
+    temperature: float = 0.07
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        rules = {
+            "items, dim, layers, heads, window and expert_dim must be positive": min(
+                self.items, self.dim, self.layers, self.heads, self.window, self.expert_dim
+            )
+            >= 1,
+            "dim must be a multiple of heads": self.heads >= 1 and self.dim % self.heads == 0,
+            "1 <= min_experts <= max_experts <= experts": 1
+            <= self.min_experts
+            <= self.max_experts
+            <= self.experts,
+            "min_experts <= mean_experts <= max_experts": self.min_experts
+            <= self.mean_experts
+            <= self.max_experts,
+            "summary_decay must lie in [0, 0.9]": 0.0 <= self.summary_decay <= 0.9,
+            "temperature must be positive": self.temperature > 0,
+            "dropout must lie in [0, 1)": 0.0 <= self.dropout < 1.0,
+        }
+        broken = [rule for rule, holds in rules.items() if not holds]
+        if broken:
+            raise ValueError("; ".join(broken))
+
+    @property
+    def receptive_field(self) -> int:
+        """R = layers * (W - 1) + 1: the events that reach the newest row through attention."""
+        return self.layers * (self.window - 1) + 1
+
+    @property
+    def reach(self) -> int:
+        """The events a user vector depends on: R, and before them those of the summary alone."""
+        return self.receptive_field + SUMMARY_EVENTS
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Plain numbers for `config.json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, int | float]) -> "ModelConfig":
+        """The inverse of `to_dict`; an unknown or missing name is an `ArtifactError`."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ArtifactError(
+                f"the model's configuration has names this version does not know: {unknown}",
+                "Use the moerec version that wrote it, or train again.",
+            )
+        try:
+            return cls(**values)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise ArtifactError(f"the model's configuration is not usable: {error}") from error

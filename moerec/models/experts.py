@@ -1,0 +1,49 @@
+"""The experts: E small SwiGLU networks (Shazeer 2020, arXiv:2002.05202), each run on its own tokens.
+
+Letters: N tokens, D width, E experts, K slots a token, S active slots in all, F hidden width.
+Dropless: every active slot is computed, whatever the imbalance; a token's result does not depend on
+its batch.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moerec.models.router import Routing
+
+
+class Experts(nn.Module):
+    """W2 (silu(W1 x) * W3 x) for each expert, weights of all experts in one tensor each."""
+
+    def __init__(self, experts: int, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_up_EDG = nn.Parameter(torch.empty(experts, dim, 2 * hidden))
+        self.down_EFD = nn.Parameter(torch.empty(experts, hidden, dim))
+        for weight in (self.gate_up_EDG, self.down_EFD):
+            nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+
+    def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:
+        """Sum over the active slots of gate * expert(x), [N, D]."""
+        slots_S, load = self._by_expert(routing)
+        tokens_S = slots_S // routing.experts_NK.shape[1]
+        rows = torch.split(x_ND[tokens_S], load)
+        parts = [
+            self._run(expert, rows_expert)
+            for expert, rows_expert in enumerate(rows)
+            if len(rows_expert)
+        ]
+        weighted_SD = torch.cat(parts) * routing.gates_NK.reshape(-1)[slots_S, None].to(x_ND.dtype)
+        return torch.zeros_like(x_ND).index_add(0, tokens_S, weighted_SD)
+
+    def _by_expert(self, routing: Routing) -> tuple[Tensor, list[int]]:
+        """The active slots (token * K + place), expert after expert, and how many each expert has."""
+        expert_count = self.down_EFD.shape[0]
+        experts_slots = routing.experts_NK.reshape(-1)
+        active = routing.active_NK.reshape(-1).nonzero().squeeze(1)
+        order = torch.argsort(experts_slots[active], stable=True)
+        load = torch.bincount(experts_slots[active], minlength=expert_count)
+        return active[order], load.tolist()
+
+    def _run(self, expert: int, x_SD: Tensor) -> Tensor:
+        gate_SF, up_SF = (x_SD @ self.gate_up_EDG[expert]).chunk(2, dim=1)
+        return (functional.silu(gate_SF) * up_SF) @ self.down_EFD[expert]

@@ -1,0 +1,42 @@
+"""The sparse layer: route, run the chosen experts, add up; and the two controllers that keep it honest.
+
+Letters: N tokens, D width, E experts.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from moerec.models.config import ModelConfig
+from moerec.models.experts import Experts
+from moerec.models.router import Router, Routing
+
+
+class MoELayer(nn.Module):
+    """Mixture-of-Experts feed-forward layer over N tokens (padding has been taken out before)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.router = Router(config)
+        self.experts = Experts(config.experts, config.dim, config.expert_dim)
+
+    def forward(
+        self, x_ND: Tensor, summary_ND: Tensor, masked_E: Tensor | None = None
+    ) -> tuple[Tensor, Routing]:
+        """[N, D] -> [N, D], and the routing that led there."""
+        routing = self.router(x_ND, summary_ND, masked_E)
+        return self.experts(x_ND, routing), routing
+
+    @torch.no_grad()
+    def steer(self, load_E: Tensor, tokens: int, rate: float) -> None:
+        """After a training step: move bias and threshold by what the whole batch's routing was.
+
+        `load_E` are the tokens each expert got, `rate` the step of the balance bias. The bias goes
+        up for experts below the mean load and down above it, its mean stays 0. The threshold follows
+        the mean number of experts a token woke, in steps small against a sigmoid's range.
+        """
+        load = load_E.to(torch.float32)
+        step = torch.sign(load.mean() - load)
+        self.router.balance_bias += rate * (step - step.mean())
+        excess = load.sum() / max(tokens, 1) - self.config.mean_experts
+        self.router.threshold += (0.02 * excess).clamp(-0.02, 0.02)

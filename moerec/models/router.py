@@ -1,0 +1,73 @@
+"""Which experts wake for a token: the best two always, a third and a fourth if they are sure.
+
+Letters: N tokens, D width, E experts, K = max_experts slots.
+
+The score of an expert is a sigmoid of the token *and* of a causal summary of its user's past, so two
+users with the same last item may wake different experts. Selection adds a balance bias that training
+moves so that every expert gets work (auxiliary-loss-free balancing, Wang et al. 2024,
+arXiv:2408.15664); the gates use the scores alone. Slots beyond `min_experts` join where their
+selection score passes a threshold, which training steers to a mean number of experts (in the manner of
+the controller of DTop-p, arXiv:2512.13996) and which is frozen at serving: the choice for a token
+never depends on what else is in its batch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from moerec.models.config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The decision for N tokens. Inactive slots have gate 0."""
+
+    experts_NK: Tensor
+    gates_NK: Tensor
+    active_NK: Tensor
+
+    def load(self, experts: int) -> Tensor:
+        """Tokens that each expert got, int64 [E]."""
+        return torch.bincount(self.experts_NK[self.active_NK], minlength=experts)
+
+    def awake(self, experts: int) -> Tensor:
+        """Which experts run for which token, bool [N, E]."""
+        awake_NE = torch.zeros(
+            len(self.experts_NK), experts, dtype=torch.bool, device=self.experts_NK.device
+        )
+        return awake_NE.scatter(1, self.experts_NK, self.active_NK)
+
+
+class Router(nn.Module):
+    """Chooses experts and their gates; runs none of them. Computes in float32 always."""
+
+    balance_bias: Tensor
+    threshold: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.from_token = nn.Linear(config.dim, config.experts, bias=False)
+        self.from_summary = nn.Linear(config.dim, config.experts, bias=False)
+        # Buffers, not parameters: training moves them between steps, gradients never do.
+        self.register_buffer("balance_bias", torch.zeros(config.experts))
+        self.register_buffer("threshold", torch.tensor(0.6))
+
+    def forward(self, x_ND: Tensor, summary_ND: Tensor, masked_E: Tensor | None = None) -> Routing:
+        """Route N tokens. `masked_E` (bool) names experts that must not be chosen.
+
+        At least `max_experts` experts must stay unmasked.
+        """
+        logits_NE = self.from_token(x_ND.float()) + self.from_summary(summary_ND.float())
+        scores_NE = torch.sigmoid(logits_NE)
+        selection_NE = scores_NE.detach() + self.balance_bias
+        if masked_E is not None:
+            selection_NE = selection_NE.masked_fill(masked_E, float("-inf"))
+        # A stable sort: equal scores go to the lower expert, on every device and in every batch.
+        ranked_NE, order_NE = torch.sort(selection_NE, dim=1, descending=True, stable=True)
+        experts_NK = order_NE[:, : self.config.max_experts]
+        active_NK = ranked_NE[:, : self.config.max_experts] >= self.threshold
+        active_NK[:, : self.config.min_experts] = True
+        chosen_NK = scores_NE.gather(1, experts_NK) * active_NK
+        return Routing(experts_NK, chosen_NK / chosen_NK.sum(1, keepdim=True), active_NK)

@@ -1,0 +1,150 @@
+"""Every setting, from the environment: prefix MOEREC_, one frozen class, unknown names refused.
+
+The field's docstring is its documentation. `Settings.load(port=9000)` takes values from the caller (a
+command line) before those of the environment.
+"""
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from moerec.errors import SettingsError
+
+PREFIX: Final = "MOEREC_"
+SOCKET_PATH_LIMIT: Final = 107
+"""Bytes of a Unix socket's path that Linux accepts."""
+
+_NOT_OURS: Final = re.compile(
+    r"MOEREC_(DATA_DIR|TEST_.*|.*SERVICE_HOST|.*SERVICE_PORT.*|.*_PORT(_\d+_(TCP|UDP).*)?)"
+)
+"""Names with our prefix that others set: tests, data folders, and Kubernetes for a service that is
+named moerec-something (`MOEREC_GATEWAY_SERVICE_HOST`, `MOEREC_GATEWAY_PORT_8000_TCP_ADDR`)."""
+
+
+class Settings(BaseSettings):
+    """The settings of gateway, engine and supervisor."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+    environment: Literal["development", "production"] = "development"
+    """`development` listens on loopback only and asks for no token."""
+
+    bundle: Path | None = None
+    """Folder of the bundle to serve."""
+
+    database_url: str = Field(default="sqlite:///.moerec/events.db", repr=False, min_length=1)
+    """The event store. A SQLite file's folder is made when it is missing."""
+
+    durability: Literal["process", "full"] = "process"
+    """What an acknowledged event survives: the death of every `process`, or power loss too (`full`)."""
+
+    host: str = "127.0.0.1"
+    """The address the gateway listens on."""
+
+    port: int = Field(default=8000, ge=0, le=65535)
+    """The port the gateway listens on; 0 takes a free one."""
+
+    engine_address: str = "unix:.moerec/engine.sock"
+    """Where the engine listens: `unix:PATH` or `HOST:PORT`."""
+
+    deadline_ms: int = Field(default=250, ge=1, le=60_000)
+    """How long an answer may wait for the engine before the popular list is given, milliseconds."""
+
+    max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
+    """The largest request body that is read, bytes; more is a 413."""
+
+    cache_ttl_s: float = Field(default=30.0, ge=0)
+    """How long an answer about similar items may be repeated, seconds; 0 keeps none."""
+
+    shutdown_s: int = Field(default=10, ge=0)
+    """How long requests under way may take to finish after SIGTERM, seconds."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least serious log lines that are written."""
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:  # noqa: ANN401 - values of any field, checked by pydantic
+        """The settings of this process; SettingsError names each variable that is refused, and why."""
+        _refuse_unknown(os.environ, set(cls.model_fields))
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            faults = [_fault(*item["loc"], message=item["msg"]) for item in error.errors()]
+            raise SettingsError(
+                "\n".join(faults), "Correct the setting or leave it away."
+            ) from None
+
+    def bundle_path(self) -> Path:
+        """The bundle's folder; SettingsError if none was named."""
+        if self.bundle is None:
+            raise SettingsError(
+                "No bundle was named.", "Set MOEREC_BUNDLE to a folder that `moerec train` wrote."
+            )
+        return self.bundle
+
+    @field_validator("engine_address")
+    @classmethod
+    def _engine_address_can_be_used(cls, value: str) -> str:
+        if value.startswith("unix:"):
+            size = len(os.fsencode(value.removeprefix("unix:")))
+            if not 0 < size <= SOCKET_PATH_LIMIT:
+                raise ValueError(
+                    f"the socket's path has {size} bytes, between 1 and {SOCKET_PATH_LIMIT} are possible"
+                )
+        elif not re.fullmatch(r"\S+:\d{1,5}", value):
+            raise ValueError("expected unix:PATH or HOST:PORT")
+        return value
+
+    @model_validator(mode="after")
+    def _nobody_outside_gets_in(self) -> Self:
+        if self.environment == "production":
+            raise ValueError(
+                "MOEREC_ENVIRONMENT=production needs authentication, which this version does not have yet"
+            )
+        if not _is_loopback(self.host):
+            raise ValueError(
+                f"MOEREC_HOST={self.host} can be reached from outside, and this version has no "
+                "authentication yet: use 127.0.0.1"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_unknown(names: Iterable[str], fields: set[str]) -> None:
+    known = sorted(field.upper() for field in fields)
+    for name in sorted(names):
+        upper = name.upper()
+        own = upper.removeprefix(PREFIX)
+        if own == upper or own in known or _NOT_OURS.fullmatch(upper):
+            continue
+        near = difflib.get_close_matches(own, known, n=1)
+        raise SettingsError(
+            f"{name} is not a setting." + (f" Did you mean {PREFIX}{near[0]}?" if near else ""),
+            f"The settings are: {', '.join(PREFIX + each for each in known)}.",
+        )
+
+
+def _fault(*place: int | str, message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{PREFIX}{str(place[0]).upper()}: {text}" if place else text

@@ -1,0 +1,72 @@
+"""What is remembered, as small interfaces. All calls block: async callers go through a thread."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from moerec.types import Event, ItemId, StoredEvent, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of one event.
+
+    A `duplicate` was stored before with the same content. A conflict was stored before with other
+    content, and stays as it was: `differs` names the fields. In both cases the numbers are those of the
+    stored event.
+    """
+
+    event_id: str
+    user_number: int
+    table_number: int
+    duplicate: bool = False
+    differs: tuple[str, ...] = ()
+
+    @property
+    def conflict(self) -> bool:
+        """True if another event has this id."""
+        return bool(self.differs)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCounts:
+    """How much is stored."""
+
+    users: int
+    events: int
+
+
+class EventStore(Protocol):
+    """The event table. Every method raises StorageError if the database refuses."""
+
+    def append(self, events: Sequence[Event]) -> list[Appended]:
+        """Stores events in ONE transaction, durable on return; results in the order of `events`.
+
+        A user's events are numbered 1, 2, 3 ... without holes in the order of arrival, and likewise
+        the whole table. Idempotent by `event_id`, also within one call.
+        """
+        ...
+
+    def history(self, user_id: UserId, limit: int) -> list[StoredEvent]:
+        """The newest `limit` events in canonical order (timestamp, user number), oldest first."""
+        ...
+
+    def seen(self, user_id: UserId, limit: int) -> list[ItemId]:
+        """At most `limit` distinct items of the user, the most recently seen first."""
+        ...
+
+    def since(self, table_number: int, limit: int) -> list[StoredEvent]:
+        """At most `limit` events with a larger table number, in the order of that number."""
+        ...
+
+    def last_number(self) -> int:
+        """The largest table number, 0 in an empty table."""
+        ...
+
+    def counts(self) -> StoreCounts:
+        """How many users and events are stored."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of all connections."""
+        ...

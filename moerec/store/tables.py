@@ -1,0 +1,54 @@
+"""The tables of the event store, and the version of their layout."""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
+
+SCHEMA_VERSION: Final = 1
+
+metadata = MetaData()
+
+_BigKey = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite keeps a 64-bit INTEGER primary key as the row's own number, which costs no index."""
+
+store_state = Table(
+    "store_state",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("schema_version", Integer, nullable=False),
+    Column("last_table_number", BigInteger, nullable=False),
+)
+"""One row. Writers lock it first, so numbers are given out in the order of the commits and a reader of
+the table's tail never sees a number before a smaller one."""
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_key", _BigKey, primary_key=True),
+    Column("user_id", Text, nullable=False, unique=True),
+    Column("last_number", BigInteger, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("table_number", _BigKey, primary_key=True, autoincrement=False),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("user_key", _BigKey, ForeignKey("users.user_key"), nullable=False),
+    Column("user_number", BigInteger, nullable=False),
+    Column("timestamp_ms", BigInteger, nullable=False),
+    Column("item_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("value", Double),
+    Index("events_canonical", "user_key", "timestamp_ms", "user_number"),
+)
