@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from moerec.artifacts.bundle import (
     Bundle,
     BundleContents,
@@ -16,6 +15,7 @@ from moerec.artifacts.bundle import (
 from moerec.artifacts.trained_on import TrainedOn
 from moerec.models.config import ModelConfig
 from moerec.models.recommender import MoERecommender
+
 from moerec.types import ItemId
 
 
