@@ -63,7 +63,7 @@ def read_text_columns(
             columns=places,
             has_header=layout.header_line > 0,
             separator=separator,
-            quote_char='"' if layout.separator != MOVIELENS else None,
+            quote_char='"' if layout.quoted else None,
             infer_schema=False,
         )
     except pl.exceptions.NoDataError:

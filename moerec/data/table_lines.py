@@ -4,7 +4,7 @@ import csv
 from collections.abc import Collection, Iterator
 
 from moerec.data.door import CheckedFile
-from moerec.data.formats import MOVIELENS, Layout
+from moerec.data.formats import Layout
 from moerec.errors import DataError
 
 
@@ -45,9 +45,9 @@ class TableLines:
     def _records(self) -> Iterator[tuple[int, int, list[str]]]:
         """Row, first line, fields."""
         text = (line.decode("utf-8-sig") for line in self._file.open())
-        if self._layout.separator == MOVIELENS:
+        if not self._layout.quoted:
             for row, line in enumerate(text):
-                yield row, row + 1, line.rstrip("\r\n").split(MOVIELENS)
+                yield row, row + 1, line.rstrip("\r\n").split(self._layout.separator)
             return
         reader = csv.reader(text, delimiter=self._layout.separator, strict=True)
         row, started = 0, 1
