@@ -1,12 +1,13 @@
 """What kind of log a file is, found from its first lines (its name is not needed)."""
 
 import csv
+import itertools
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from moerec.data.columns import ColumnNames, has_known_names
-from moerec.data.door import CheckedFile
+from moerec.data.door import LONGEST_LINE, CheckedFile
 from moerec.errors import DataError
 
 SEPARATORS: Final = (",", "\t", ";", "|", " ")
@@ -42,9 +43,9 @@ class Layout:
 def first_lines(head: bytes) -> list[tuple[int, str]]:
     """The first lines that are not blank, each with its number (from 1), without line ends."""
     text = head.decode("utf-8-sig", errors="ignore")
-    lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1))
-    filled = [(number, line.rstrip("\r")) for number, line in lines if line.strip()]
-    return filled[:_LINES_LOOKED_AT]
+    lines = enumerate(text.split("\n"), start=1)
+    filled = ((number, line.rstrip("\r")) for number, line in lines if line.strip())
+    return list(itertools.islice(filled, _LINES_LOOKED_AT))
 
 
 def recognise(file: CheckedFile, names: ColumnNames) -> Layout:
@@ -62,6 +63,9 @@ def recognise(file: CheckedFile, names: ColumnNames) -> Layout:
         )
     if _has_gaps(first):
         return Layout(Kind.SEQUENCES_WITH_GAPS)
+    if first.lstrip().lower().startswith(("<!doctype", "<html", "<?xml")):
+        remedy = "Download the file itself; a page is often an error message."
+        raise DataError("this is a web page or XML", remedy, path=file.path, line=number)
     separator, header = find_header(first, names)
     if header:
         return Layout(Kind.TABLE, separator, header, number)
@@ -74,6 +78,7 @@ def fields_of(line: str, separator: str) -> list[str]:
     """The fields of one line, quotes understood."""
     if separator == MOVIELENS:
         return line.split(MOVIELENS)
+    csv.field_size_limit(LONGEST_LINE)  # a line that passed the door may be one field
     return next(csv.reader([line], delimiter=separator), [])
 
 

@@ -129,7 +129,7 @@ def _attributes(file: CheckedFile, first: str) -> pl.DataFrame | None:
 
 def _read_parquet(file: CheckedFile) -> pl.DataFrame:
     try:
-        return pl.read_parquet(file.path)
+        return pl.read_parquet(file.path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as cause:
         message = f"this Parquet file cannot be read ({str(cause).splitlines()[0]})"
         raise DataError(message, "Write it again; it may be cut off.", path=file.path) from None
