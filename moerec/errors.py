@@ -7,6 +7,7 @@
     |-- ArtifactError               a bundle or a checkpoint that must not be used
     |-- LeakError                   an evaluation that would score events the bundle was trained on
     |-- StorageError                the disk or the event store refused a read or a write
+    |-- ServiceError                a process of `moerec serve` that cannot be kept alive
     `-- EngineUnavailableError      the engine did not answer in time (the gateway then falls back)
 
 The command line prints `error: <message>` and the remedy, and ends with `exit_code`; the gateway turns
@@ -83,6 +84,12 @@ class StorageError(MoerecError):
     """The disk or the event store refused; nothing was half-written."""
 
     http_status = 503
+
+
+class ServiceError(MoerecError):
+    """A process of `moerec serve` died too often or too early to go on."""
+
+    exit_code = 1
 
 
 class EngineUnavailableError(MoerecError):

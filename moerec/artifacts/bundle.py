@@ -12,6 +12,7 @@ whose hash is wrong, and weights that are not numbers.
 """
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -181,6 +182,14 @@ def read_bundle(path: Path | str) -> Bundle:
         categories=items.categories,
         popular=_decode(path / "popular.json", list[PopularItem]),
     )
+
+
+def copy_bundle(bundle: Bundle, path: Path) -> Bundle:
+    """Copy a bundle to the new folder `path`, whole. `StorageError` if the disk refuses."""
+    with new_folder(path) as folder:
+        for name in ("manifest.json", *FILES):
+            shutil.copyfile(bundle.path / name, folder / name)
+    return read_bundle(path)
 
 
 def _manifest(folder: Path, contents: BundleContents) -> Manifest:

@@ -103,14 +103,9 @@ def evaluate(
     ranks, candidates, lists = [], [], []
     for chunk in _chunks(len(questions)):
         past, targets = questions.histories[chunk], questions.targets[chunk]
-        scores = np.array(scorer.scores(past), dtype=np.float32)
-        scores[np.isnan(scores)] = -np.inf
-        scores[:, 0] = -np.inf
-        out = np.zeros(scores.shape, dtype=bool)
-        out[:, 0] = True
-        if not keep_seen:
-            out[_pairs(past)] = True
-        lists.append(_top(np.where(out, -np.inf, scores), LIST_LENGTH))
+        scores = scorer.scores(past)
+        out = _taken_out(scores, past, keep_seen)
+        lists.append(top_items(scores, past, LIST_LENGTH, keep_seen=keep_seen))
         chunk_ranks, chunk_candidates = _rank(scores, out, targets)
         ranks.append(chunk_ranks)
         candidates.append(chunk_candidates)
@@ -125,23 +120,15 @@ def evaluate(
     )
 
 
-def _rank(
-    scores: Scores, out: NDArray[np.bool_], targets: Items
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rank of each target and the number of its candidates; `MISS` for target 0."""
-    rows = np.arange(len(targets))
-    kept = ~out
-    kept[rows, targets] = targets != 0
-    ahead = (scores >= scores[rows, targets][:, None]) & kept
-    ranks = np.where(targets != 0, ahead.sum(axis=1), metrics.MISS)
-    return ranks.astype(np.int64), kept.sum(axis=1).astype(np.int64)
+def top_items(scores: Scores, past: Sequence[Items], k: int, *, keep_seen: bool = False) -> Items:
+    """The best `k` items of each row [B, k], ties by the lower index; 0 where none is left.
 
-
-def _top(scores: Scores, k: int) -> Items:
-    """Best k columns of each row, ties by the lower column; 0 fills up where fewer are left."""
-    k = min(k, scores.shape[1])
-    limits = np.partition(scores, -k, axis=1)[:, -k]
-    best = np.zeros((len(scores), LIST_LENGTH), dtype=np.int32)
+    Items of the histories `past` are left out unless `keep_seen`; so are scores that are not numbers.
+    """
+    scores = np.where(_taken_out(scores, past, keep_seen) | np.isnan(scores), -np.inf, scores)
+    width = min(k, scores.shape[1])
+    limits = np.partition(scores, -width, axis=1)[:, -width]
+    best = np.zeros((len(scores), k), dtype=np.int32)
     for row, (line, limit) in enumerate(zip(scores, limits, strict=True)):
         columns = np.flatnonzero((line >= limit) & (line > -np.inf))
         order = columns[np.argsort(-line[columns], kind="stable")][:k]
@@ -149,10 +136,27 @@ def _top(scores: Scores, k: int) -> Items:
     return best
 
 
-def _pairs(past: Sequence[Items]) -> tuple[NDArray[np.int64], Items]:
-    """(row, item) of every item of every history."""
-    rows = np.repeat(np.arange(len(past)), [len(history) for history in past])
-    return rows, np.concatenate([*past, np.zeros(0, np.int32)])
+def _taken_out(scores: Scores, past: Sequence[Items], keep_seen: bool) -> NDArray[np.bool_]:
+    """Which columns of each row are no candidates: the padding, and what was seen."""
+    out = np.zeros(scores.shape, dtype=bool)
+    out[:, 0] = True
+    if not keep_seen:
+        rows = np.repeat(np.arange(len(past)), [len(history) for history in past])
+        out[rows, np.concatenate([*past, np.zeros(0, np.int32)])] = True
+    return out
+
+
+def _rank(
+    scores: Scores, out: NDArray[np.bool_], targets: Items
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rank of each target and the number of its candidates; `MISS` for target 0."""
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    rows = np.arange(len(targets))
+    kept = ~out
+    kept[rows, targets] = targets != 0
+    ahead = (scores >= scores[rows, targets][:, None]) & kept
+    ranks = np.where(targets != 0, ahead.sum(axis=1), metrics.MISS)
+    return ranks.astype(np.int64), kept.sum(axis=1).astype(np.int64)
 
 
 def _chunks(total: int) -> Iterator[slice]:

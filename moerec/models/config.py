@@ -21,7 +21,7 @@ class ModelConfig:
     * `mean_experts`: what training steers the mean of that number to;
     * `expert_dim` F, the hidden width of one expert;
     * `summary_decay` in [0, 0.9]: what the router's summary of a user keeps of itself at each event;
-    * `temperature`: the softmax sees cosines divided by it;
+    * `temperature`: the softmax of the loss sees cosines divided by it, at first; then it is learned;
     * `dropout` in [0, 1).
     """
 
@@ -36,7 +36,7 @@ class ModelConfig:
     max_experts: int = 4
     mean_experts: float = 2.25
     summary_decay: float = 0.9
-    temperature: float = 0.05
+    temperature: float = 0.07
     dropout: float = 0.2
 
     def __post_init__(self) -> None:

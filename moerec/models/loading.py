@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from moerec.errors import ArtifactError
+from moerec.errors import ArtifactError, UsageError
 from moerec.models.config import ModelConfig
 from moerec.models.recommender import MoERecommender
 
@@ -25,3 +25,14 @@ def load_model(
             f"the weights do not fit the configuration: {error}", "Train the bundle again."
         ) from error
     return model.eval().to(device)
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" takes a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise UsageError(f"there is no device called {name!r}", "Use auto, cpu or cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("this machine has no usable CUDA device", "Use --device cpu or auto.")
+    return torch.device(name)

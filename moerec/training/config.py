@@ -1,4 +1,4 @@
-"""How a model is trained. Presets fit model and training to the size of the log."""
+"""How a model is trained, and the presets that fit model and training to the size of a log."""
 
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -7,6 +7,12 @@ from moerec.models.config import ModelConfig
 
 FULL_SOFTMAX_ITEMS: Final = 20_000
 """Up to this many items every item is a negative; above, `negatives` shared ones a step."""
+
+LONG_HISTORY: Final = 30
+"""Mean events a user from which on a log counts as one of long histories."""
+
+LOGITS_A_STEP: Final = 100_000_000
+"""Positions times candidates of a step, at most: 400 MB of logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +46,33 @@ class TrainConfig:
     def to_dict(self) -> dict[str, int | float]:
         """Plain numbers for the manifest and the checkpoint."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LogSize:
+    """What the presets look at: training events, users and items."""
+
+    events: int
+    users: int
+    items: int
+
+
+def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
+    """A model and its training for a log of this size; about 2,000 steps, or 3 epochs if that is more."""
+    long = log.events >= LONG_HISTORY * max(log.users, 1)
+    negatives = 0 if log.items <= FULL_SOFTMAX_ITEMS else 2_048
+    batch_events = min(max(log.events // 80, 1_024), 12_800)
+    batch_events = min(batch_events, LOGITS_A_STEP // (negatives or log.items))
+    steps_an_epoch = max(log.events // batch_events, 1)
+    epochs = min(max(2_000 // steps_an_epoch, 3), 22)
+    # Segments as long as the receptive field: what is trained is what is served.
+    model = ModelConfig(items=log.items, window=100 if long else 50, dropout=0.2 if long else 0.3)
+    training = TrainConfig(
+        epochs=epochs,
+        length=200 if long else 100,
+        batch_events=batch_events,
+        warmup_steps=min(100, steps_an_epoch * epochs // 10),
+        negatives=negatives,
+        seed=seed,
+    )
+    return model, training

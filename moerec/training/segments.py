@@ -57,6 +57,12 @@ class Segments:
         """Events that one epoch predicts."""
         return int(self._steps.sum())
 
+    def count_batches(self) -> int:
+        """Batches of epoch 0; other epochs have about as many."""
+        rng = np.random.default_rng([self._seed, 0])
+        first, last, _ = self._cut(rng)
+        return len(self._batches(last - first, rng))
+
     def epoch(self, number: int) -> Iterator[Batch]:
         """All segments once. The same seed and number give the same batches in the same order."""
         rng = np.random.default_rng([self._seed, number])

@@ -93,7 +93,9 @@ def test_by_time_gives_no_target_to_a_user_without_an_event_before() -> None:
     assert split.train_lengths[1] == 0
 
 
-@pytest.mark.parametrize("rule", ["last", "time", "time:", "time:x", "time:0", "time:0.5", "time:nan"])
+@pytest.mark.parametrize(
+    "rule", ["last", "time", "time:", "time:x", "time:0", "time:0.5", "time:nan"]
+)
 def test_unknown_rules_are_refused(rule: str) -> None:
     with pytest.raises(UsageError, match="split|hold out"):
         hold_out(rule, histories_of([[1, 2, 3]]), has_time=True)

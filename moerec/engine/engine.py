@@ -1,0 +1,190 @@
+"""The engine: micro-batches of requests in, replies out. Knows histories and vectors, no sockets."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import torch
+from torch.nn.functional import normalize
+
+from moerec.artifacts.bundle import Bundle
+from moerec.engine.retrieval import cosine_scores, top_k
+from moerec.engine.state import HotUsers, Taste, UserState
+from moerec.errors import UsageError
+from moerec.models.loading import load_model
+from moerec.store.interfaces import EventStore
+from moerec.transport.frames import (
+    ErrorReply,
+    EventPush,
+    EventReply,
+    InfoReply,
+    InfoRequest,
+    ListReply,
+    RecommendRequest,
+    Reply,
+    Request,
+    ScoredItem,
+    SimilarRequest,
+)
+from moerec.types import PADDING, ItemId, StoredEvent, UserId
+
+
+@dataclass(slots=True)
+class _Ranking:
+    """A recommend request on its way through the batch. `history` is not empty, all known items."""
+
+    k: int
+    history: Sequence[int]
+    excluded: list[int]
+    state: UserState | None
+    taste: Taste | None
+
+
+class Engine:
+    """Answers for one bundle. Thread-safe; requests are worked one batch at a time."""
+
+    def __init__(
+        self, bundle: Bundle, store: EventStore, device: str = "cpu", hot_users: int = 20_000
+    ) -> None:
+        self._version = bundle.version
+        self._ids: list[ItemId] = list(bundle.id_map.ids)
+        self._indexes = {item_id: index for index, item_id in enumerate(self._ids, start=1)}
+        self._device = torch.device(device)
+        self._model = load_model(bundle.config, bundle.weights(), device)
+        self._reach = self._model.config.reach
+        with torch.inference_mode():
+            self._items = self._model.item_vectors()
+            self._unit_items = normalize(self._items, dim=1)
+        self._users = HotUsers(store, self._indexes, self._reach, hot_users)
+        self._lock = threading.Lock()
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """One reply for each request, in order; never raises for what a request holds."""
+        started = time.perf_counter()
+        with self._lock, torch.inference_mode():
+            drafts = [self._begin_guarded(request) for request in requests]
+            rankings = [draft for draft in drafts if isinstance(draft, _Ranking)]
+            lists = iter(self._rank(rankings)) if rankings else iter(())
+            replies = [next(lists) if isinstance(draft, _Ranking) else draft for draft in drafts]
+        spent_ms = (time.perf_counter() - started) * 1e3
+        return [
+            msgspec.structs.replace(reply, engine_ms=spent_ms)
+            if isinstance(reply, ListReply)
+            else reply
+            for reply in replies
+        ]
+
+    def apply_stored(self, events: Sequence[StoredEvent]) -> None:
+        """Take in events that were read from the table (the follower's door)."""
+        with self._lock:
+            self._users.apply_stored(events)
+
+    def forget_users(self) -> None:
+        """Drop every user's state; each is rebuilt when next read."""
+        with self._lock:
+            self._users.clear()
+
+    def warm_up(self, batch: int = 8) -> None:
+        """Run the model once on full histories, so that no user waits for first-time costs."""
+        longest = self._ids[: self._reach]
+        self.answer([RecommendRequest(None, list(longest), 10)] * batch)
+
+    def _begin_guarded(self, request: Request) -> Reply | _Ranking:
+        """Whatever goes wrong becomes the request's own reply: one request never spoils its batch."""
+        try:
+            return self._begin(request)
+        except Exception as error:
+            return ErrorReply(f"{type(error).__name__}: {error}")
+
+    def _begin(self, request: Request) -> Reply | _Ranking:
+        match request:
+            case RecommendRequest():
+                return self._begin_ranking(request)
+            case SimilarRequest():
+                return self._similar(request)
+            case EventPush(user_id, item_id, timestamp_ms, user_number):
+                self._users.apply(UserId(user_id), ItemId(item_id), timestamp_ms, user_number)
+                return EventReply()
+            case InfoRequest():
+                return InfoReply(self._version, len(self._ids), len(self._users))
+
+    def _begin_ranking(self, request: RecommendRequest) -> Reply | _Ranking:
+        _check_k(request.k)
+        excluded = self._known(request.exclude)
+        if request.history is not None:
+            if not request.history:
+                return ListReply([], fallback="empty_history")
+            known = self._known(request.history)
+            history, seen, state = known[-self._reach :], known, None
+        elif request.user_id is not None:
+            state = self._users.get(UserId(request.user_id))
+            if state.last_number == 0:
+                return ListReply([], fallback="unknown_user")
+            history, seen = list(state.history), list(state.seen.values())
+        else:
+            raise UsageError("A recommend request names neither a user nor a history.")
+        if not history:
+            return ListReply([], fallback="no_known_items")
+        excluded += seen if request.exclude_seen else []
+        return _Ranking(request.k, history, excluded, state, state.taste if state else None)
+
+    def _rank(self, rankings: list[_Ranking]) -> list[ListReply]:
+        self._encode([ranking for ranking in rankings if ranking.taste is None])
+        tastes = [ranking.taste for ranking in rankings if ranking.taste is not None]
+        scores = self._model.score(torch.stack([taste.vector for taste in tastes]), self._items)
+        k = max(ranking.k for ranking in rankings)
+        values, indexes = top_k(scores, k, [ranking.excluded for ranking in rankings])
+        return [
+            ListReply(
+                self._scored(row_values[: ranking.k], row_indexes[: ranking.k]),
+                experts=taste.experts,
+                history_length=len(ranking.history),
+            )
+            for ranking, taste, row_values, row_indexes in zip(
+                rankings, tastes, values.tolist(), indexes.tolist(), strict=True
+            )
+        ]
+
+    def _encode(self, rankings: list[_Ranking]) -> None:
+        """One model call for all histories; what it says of a stored user is kept with the user."""
+        if not rankings:
+            return
+        flat = [index for ranking in rankings for index in ranking.history]
+        ends = torch.tensor([len(ranking.history) for ranking in rankings]).cumsum(0)
+        starts = torch.cat([torch.zeros(1, dtype=torch.int64), ends[:-1]])
+        users = self._model.user_vectors(
+            torch.tensor(flat, device=self._device), starts.to(self._device), ends.to(self._device)
+        )
+        experts = users.experts.tolist()
+        for row, ranking in enumerate(rankings):
+            awake = [[expert for expert, on in enumerate(layer) if on] for layer in experts[row]]
+            ranking.taste = Taste(users.vectors[row].clone(), awake)
+            if ranking.state is not None:
+                ranking.state.taste = ranking.taste
+
+    def _similar(self, request: SimilarRequest) -> ListReply:
+        _check_k(request.k)
+        index = self._indexes.get(ItemId(request.item_id), PADDING)
+        if index == PADDING:
+            return ListReply([], fallback="unknown_item")
+        scores = cosine_scores(self._items[index : index + 1], self._unit_items)
+        values, indexes = top_k(scores, request.k, [[index, *self._known(request.exclude)]])
+        return ListReply(self._scored(values[0].tolist(), indexes[0].tolist()))
+
+    def _known(self, item_ids: Sequence[str]) -> list[int]:
+        found = (self._indexes.get(ItemId(item_id), PADDING) for item_id in item_ids)
+        return [index for index in found if index != PADDING]
+
+    def _scored(self, values: list[float], indexes: list[int]) -> list[ScoredItem]:
+        return [
+            ScoredItem(self._ids[index - 1], value)
+            for value, index in zip(values, indexes, strict=True)
+            if value > -torch.inf
+        ]
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise UsageError(f"A list of {k} items cannot be made; k is 1 or more.")

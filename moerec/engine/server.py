@@ -1,0 +1,88 @@
+"""The engine process: `python -m moerec.engine.server`, settings from the environment.
+
+Serves until SIGTERM or SIGINT, answers what it has begun, and exits 0.
+"""
+
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+from moerec.artifacts.bundle import read_bundle
+from moerec.engine.engine import Engine
+from moerec.engine.follower import Follower
+from moerec.errors import MoerecError, SettingsError
+from moerec.settings import Settings
+from moerec.store.sql import open_event_store
+from moerec.transport.server import serve
+
+DRAIN_S = 0.5
+"""Time that frames under way have after SIGTERM; the streams themselves never end on their own."""
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Serve until told to stop; 0 then, or the exit code of the error that prevented it."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        settings = Settings.load()
+        logging.basicConfig(
+            level=settings.log_level.upper(),
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        )
+        run(settings, stop)
+    except MoerecError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Serve the bundle of the settings until `stop` is set."""
+    started = time.monotonic()
+    bundle = read_bundle(settings.bundle_path())
+    with closing(open_event_store(settings.database_url, settings.durability)) as store:
+        engine = Engine(bundle, store)
+        follower = Follower(store, engine.apply_stored, engine.forget_users)
+        engine.warm_up()
+        remove_stale_socket(settings.engine_address)
+        server = serve(engine.answer, settings.engine_address)
+        follower.start()
+        log.info(
+            "Model %s (%d items) listens on %s, %.1f s after the start",
+            bundle.version,
+            len(bundle.id_map),
+            settings.engine_address,
+            time.monotonic() - started,
+        )
+        stop.wait()
+        server.stop(DRAIN_S).wait()
+        follower.stop()
+
+
+def remove_stale_socket(address: str) -> None:
+    """Clears what a killed engine left at `unix:PATH`; SettingsError if a living one listens there."""
+    path = Path(address.removeprefix("unix:"))
+    if not address.startswith("unix:") or not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as door:
+        try:
+            door.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+            return
+    raise SettingsError(
+        f"Another engine listens on {address} already.",
+        "Stop it, or set MOEREC_ENGINE_ADDRESS to another address.",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

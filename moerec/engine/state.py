@@ -1,0 +1,130 @@
+"""What the engine remembers of the users it has met lately.
+
+The event table is the truth and this is a copy of its newest part: whatever does not fit (a gap, a
+late event) throws the copy away, and the next read makes a new one.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from moerec.store.interfaces import EventStore
+from moerec.types import PADDING, ItemId, StoredEvent, UserId
+
+SEEN_LIMIT = 10_000
+"""Items of a user that are kept for exclusion, newest first; older ones may be recommended again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taste:
+    """The model's view of a history: `vector` [D], and the experts awake for its newest event, by layer."""
+
+    vector: Tensor
+    experts: list[list[int]]
+
+
+@dataclass(slots=True)
+class UserState:
+    """One user's events as far as answers need them.
+
+    * `history`: item indexes of the newest known items, oldest first, at most the model's reach;
+    * `seen`: item id to index (0 where the bundle does not know it), oldest first, at most `SEEN_LIMIT`;
+    * `last_number`: the newest `user_number` in here, 0 for a user without events;
+    * `last_timestamp_ms`: timestamp of the last event in canonical order;
+    * `taste`: the model's answer for `history`, until the next event.
+    """
+
+    history: deque[int]
+    seen: dict[ItemId, int] = field(default_factory=dict)
+    last_number: int = 0
+    last_timestamp_ms: int = 0
+    taste: Taste | None = None
+
+    def follows(self, event_number: int, timestamp_ms: int) -> bool:
+        """Whether an event stands right behind this history, in number and in time."""
+        in_time = self.last_number == 0 or timestamp_ms >= self.last_timestamp_ms
+        return event_number == self.last_number + 1 and in_time
+
+
+class HotUsers:
+    """User states by user id; the least recently used one goes when there are more than `capacity`.
+
+    Not thread-safe: the engine holds its lock around every call.
+    """
+
+    def __init__(
+        self, store: EventStore, indexes: Mapping[ItemId, int], reach: int, capacity: int
+    ) -> None:
+        self._store = store
+        self._indexes = indexes
+        self._reach = reach
+        self._capacity = capacity
+        self._states: OrderedDict[UserId, UserState] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def get(self, user_id: UserId) -> UserState:
+        """The user's state, read from the event table where it is not at hand; raises StorageError."""
+        state = self._states.get(user_id)
+        if state is None:
+            state = self._states[user_id] = self._build(user_id)
+            if len(self._states) > self._capacity:
+                self._states.popitem(last=False)
+        self._states.move_to_end(user_id)
+        return state
+
+    def apply(self, user_id: UserId, item_id: ItemId, timestamp_ms: int, user_number: int) -> None:
+        """Take in an event of the table: append it, ignore it if known, or forget the state."""
+        state = self._states.get(user_id)
+        if state is None or user_number <= state.last_number:
+            return
+        if not state.follows(user_number, timestamp_ms):
+            del self._states[user_id]
+            return
+        state.last_number = user_number
+        state.last_timestamp_ms = timestamp_ms
+        index = self._indexes.get(item_id, PADDING)
+        if index != PADDING:
+            state.history.append(index)
+            state.taste = None
+        self._see(state, item_id)
+
+    def apply_stored(self, events: Iterable[StoredEvent]) -> None:
+        """`apply` for events as the table gives them."""
+        for stored in events:
+            event = stored.event
+            self.apply(event.user_id, event.item_id, event.timestamp_ms, stored.user_number)
+
+    def clear(self) -> None:
+        """Forget everybody."""
+        self._states.clear()
+
+    def _build(self, user_id: UserId) -> UserState:
+        events = self._newest_events(user_id)
+        known = (self._indexes.get(stored.event.item_id, PADDING) for stored in events)
+        state = UserState(deque((i for i in known if i != PADDING), maxlen=self._reach))
+        if events:
+            state.last_number = max(stored.user_number for stored in events)
+            state.last_timestamp_ms = events[-1].event.timestamp_ms
+            for item_id in reversed(self._store.seen(user_id, SEEN_LIMIT)):
+                self._see(state, item_id)
+        return state
+
+    def _newest_events(self, user_id: UserId) -> list[StoredEvent]:
+        """Enough of the newest events to hold `reach` known items, or all there are."""
+        limit = self._reach
+        while True:
+            events = self._store.history(user_id, limit)
+            known = sum(stored.event.item_id in self._indexes for stored in events)
+            if known >= self._reach or len(events) < limit:
+                return events
+            limit *= 2
+
+    def _see(self, state: UserState, item_id: ItemId) -> None:
+        state.seen.pop(item_id, None)
+        state.seen[item_id] = self._indexes.get(item_id, PADDING)
+        if len(state.seen) > SEEN_LIMIT:
+            del state.seen[next(iter(state.seen))]

@@ -1,0 +1,184 @@
+"""An evaluation of a bundle on a log: the model beside its baselines, as a table, JSON and lists."""
+
+import csv
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.table import Table
+
+from moerec.artifacts.bundle import Bundle
+from moerec.artifacts.folder import storage_error
+from moerec.data.interactions import Interactions
+from moerec.data.sequences import Histories, build_histories
+from moerec.data.split import HoldOut, hold_out
+from moerec.errors import UsageError
+from moerec.evaluation.baselines import MarkovChain, Popularity, item_counts
+from moerec.evaluation.evaluate import Cases, Evaluation, Scorer, cases, evaluate
+from moerec.evaluation.model_scorer import ModelScorer
+from moerec.models.loading import load_model
+
+Part = Literal["validation", "test"]
+
+CPU: Final = torch.device("cpu")
+
+COLUMNS: Final = (
+    ("HR@1", "hr@1"),
+    ("HR@10", "hr@10"),
+    ("HR@50", "hr@50"),
+    ("NDCG@10", "ndcg@10"),
+    ("MRR@10", "mrr@10"),
+    ("coverage@10", "coverage@10"),
+    ("mean pct.", "percentile_mean"),
+    ("median pct.", "percentile_median"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was evaluated, and the results, best known first: the model, then the baselines."""
+
+    bundle: Bundle
+    part: Part
+    keep_seen: bool
+    histories: Histories
+    questions: Cases
+    results: list[Evaluation]
+    short_users: int
+
+    @property
+    def unknown_targets(self) -> int:
+        """Held-out events whose item the bundle does not know: each is a miss."""
+        return int(np.count_nonzero(self.questions.targets == 0))
+
+    def table(self) -> Table:
+        """For a terminal."""
+        seen = "seen items kept" if self.keep_seen else "seen items removed"
+        title = f"{self.part}: {len(self.questions):,} users, full ranking, {seen}"
+        table = Table("", title=title, title_justify="left")
+        for heading, _ in COLUMNS:
+            table.add_column(heading, justify="right")
+        for result in self.results:
+            table.add_row(result.name, *(f"{result.summary[key]:.4f}" for _, key in COLUMNS))
+        return table
+
+    def notes(self) -> list[str]:
+        """What was counted out of the ordinary."""
+        notes = []
+        if self.short_users:
+            notes.append(f"{self.short_users:,} users have no {self.part} event: not evaluated")
+        if self.unknown_targets:
+            notes.append(
+                f"{self.unknown_targets:,} held-out events are of items the bundle does not know: "
+                "counted as misses"
+            )
+        return notes
+
+    def write_json(self, path: Path) -> None:
+        """All figures, with what they are figures of."""
+        document = {
+            "bundle": self.bundle.version,
+            "split": self.part,
+            "rule": self.bundle.manifest.held_out,
+            "protocol": {
+                "ranking": "full catalogue",
+                "seen_items": "kept" if self.keep_seen else "removed, the target never",
+                "ties": "against the model",
+            },
+            "users": len(self.questions),
+            "users_without_target": self.short_users,
+            "unknown_targets": self.unknown_targets,
+            "results": {result.name: result.summary for result in self.results},
+        }
+        _write(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+
+    def write_recommendations(self, path: Path) -> None:
+        """CSV of `user_id,item_id,rank`: the model's top 50 for every evaluated user."""
+        with tempfile.TemporaryFile("w+", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("user_id", "item_id", "rank"))
+            for user, items in zip(self.questions.users, self.results[0].lists, strict=True):
+                listed = self.bundle.id_map.ids_of(items[items > 0].tolist())
+                name = self.histories.users[user]
+                writer.writerows((name, item, rank) for rank, item in enumerate(listed, start=1))
+            file.seek(0)
+            _write(path, file.read().encode())
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    interactions: Interactions,
+    part: Part,
+    *,
+    keep_seen: bool = False,
+    device: torch.device = CPU,
+    on_progress: Callable[[str, int, int], None] = lambda _name, _done, _total: None,
+) -> Report:
+    """Rank the held-out events of `part` with the model and the baselines.
+
+    The split is the one the bundle was trained with. Baselines learn from the log's training part.
+    `on_progress` gets (scorer, users done, users in all). Raises LeakError if an event to be scored
+    may have been trained on, UsageError if nothing is held out.
+    """
+    histories = build_histories(interactions, bundle.id_map)
+    # A bundle made with --fit-all names no split; its record of events then refuses the usual one.
+    rule = bundle.manifest.held_out
+    held = hold_out("leave-one-out" if rule == "none" else rule, histories, interactions.has_time)
+    users, places = held.targets(part)
+    if len(users) == 0:
+        raise UsageError(
+            f"{interactions.source} has no {part} event to score",
+            "Leave-one-out needs users with at least three events.",
+        )
+    questions = cases(histories, users, places.astype(np.int64))
+    bundle.trained_on().check(histories, users, places.astype(np.int64), bundle.id_map)
+    model = ModelScorer(load_model(bundle.config, bundle.weights(), device))
+    results = []
+    for scorer in (model, *_baselines(histories, held, len(bundle.id_map))):
+        done = 0
+
+        def count(users_done: int, name: str = scorer.name) -> None:
+            nonlocal done
+            done += users_done
+            on_progress(name, done, len(questions))
+
+        results.append(
+            evaluate(scorer, questions, len(bundle.id_map), keep_seen=keep_seen, on_progress=count)
+        )
+    short = len(histories.users) - len(users)
+    return Report(bundle, part, keep_seen, histories, questions, results, short)
+
+
+def _baselines(histories: Histories, held: HoldOut, catalogue: int) -> list[Scorer]:
+    train = [_known(histories, user, held.train_lengths) for user in range(len(histories.users))]
+    flat = np.concatenate([*train, np.zeros(0, np.int32)])
+    return [MarkovChain(train, catalogue), Popularity(item_counts(flat, catalogue))]
+
+
+def _known(histories: Histories, user: int, train_lengths: NDArray[np.int32]) -> NDArray[np.int32]:
+    items = histories.items_of(user)[: train_lengths[user]]
+    known: NDArray[np.int32] = items[items != 0]
+    return known
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            scratch = Path(file.name)
+            try:
+                file.write(data)
+                file.flush()
+                scratch.chmod(0o644)
+                scratch.replace(path)
+            except OSError:
+                scratch.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise storage_error(error, path) from error

@@ -1,0 +1,175 @@
+"""The Python face: fit on a frame, recommend to anybody, keep the same bundle the server takes."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from rich.console import Console
+
+from moerec.artifacts.bundle import Bundle, copy_bundle, read_bundle
+from moerec.data.interactions import ColumnNames, Interactions, from_frame, read_interactions
+from moerec.data.items import ItemTable
+from moerec.data.sequences import build_histories
+from moerec.errors import UsageError
+from moerec.evaluation.evaluate import top_items
+from moerec.evaluation.model_scorer import ModelScorer
+from moerec.models.loading import load_model
+from moerec.settings import Settings
+from moerec.store.sql import open_event_store
+from moerec.types import ItemId, Recommendation, UserId
+
+if TYPE_CHECKING:
+    import pandas
+
+
+SEEN_LIMIT: Final = 10_000
+"""Newest stored events that a list is made from."""
+
+
+class Recommender:
+    """A bundle in memory, with the histories it was fitted on.
+
+    >>> recommender = Recommender.fit(frame)                      # doctest: +SKIP
+    >>> recommender.recommend(["ann", "bob"], k=10)               # doctest: +SKIP
+    """
+
+    def __init__(self, bundle: Bundle, interactions: Interactions | None = None) -> None:
+        self.bundle = bundle
+        self._scorer = ModelScorer(load_model(bundle.config, bundle.weights()))
+        self._histories: dict[UserId, NDArray[np.int32]] = {}
+        if interactions is not None:
+            histories = build_histories(interactions, bundle.id_map)
+            for row, user in enumerate(histories.users):
+                items = histories.items_of(row)
+                self._histories[user] = items[items != 0]
+
+    @classmethod
+    def fit(
+        cls,
+        frame: "pl.DataFrame | pandas.DataFrame",
+        *,
+        items: ItemTable | None = None,
+        out: Path | str | None = None,
+        columns: ColumnNames | None = None,
+        split: str = "leave-one-out",
+        fit_all: bool = False,
+        epochs: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        verbose: bool = True,
+    ) -> "Recommender":
+        """Train on a Polars or pandas frame with a user, an item and a time column.
+
+        Without `out` the bundle lives in a temporary folder; `save` keeps it. Errors as `moerec train`.
+        """
+        from moerec.training.display import TrainingDisplay
+        from moerec.training.fit import FitOptions, fit_bundle
+
+        interactions = from_frame(frame, columns)
+        folder = (
+            Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="moerec-")) / "bundle"
+        )
+        options = FitOptions(split=split, fit_all=fit_all, epochs=epochs, seed=seed, device=device)
+        with TrainingDisplay(Console(quiet=not verbose)) as display:
+            bundle = fit_bundle(
+                interactions, folder, items=items, options=options, watch=display.update
+            )
+        return cls(bundle, interactions)
+
+    @classmethod
+    def load(cls, path: Path | str, interactions: Interactions | None = None) -> "Recommender":
+        """Open a bundle; `interactions` gives it users to recommend to."""
+        return cls(read_bundle(path), interactions)
+
+    def recommend(
+        self, users: Sequence[str], k: int = 10, *, exclude_seen: bool = True
+    ) -> pl.DataFrame:
+        """The top `k` of each user: user_id, item_id, title, rank, score.
+
+        A user without a known event gets no rows. Scores are cosines.
+        """
+        known = [user for user in users if len(self._histories.get(UserId(user), ()))]
+        lists = self._lists([self._histories[UserId(user)] for user in known], k, exclude_seen)
+        rows = [
+            (user, item.item_id, item.title, item.rank, item.score)
+            for user, items in zip(known, lists, strict=True)
+            for item in items
+        ]
+        names = {
+            "user_id": pl.String,
+            "item_id": pl.String,
+            "title": pl.String,
+            "rank": pl.Int64,
+            "score": pl.Float64,
+        }
+        return pl.DataFrame(rows, schema=names, orient="row")
+
+    def recommend_for(
+        self, history: Sequence[str], k: int = 10, *, exclude_seen: bool = True
+    ) -> list[Recommendation]:
+        """The top `k` after a history of item ids, oldest first. UsageError if none of them is known."""
+        indexes = self.bundle.id_map.indexes(list(history))
+        known = indexes[indexes != 0]
+        if len(known) == 0:
+            raise UsageError(
+                "the bundle knows none of the items of this history",
+                "Give item ids as they stand in the log it was trained on.",
+            )
+        return self._lists([known], k, exclude_seen)[0]
+
+    def save(self, path: Path | str) -> Path:
+        """Copy the bundle to a new folder; `moerec serve --bundle` takes it."""
+        return copy_bundle(self.bundle, Path(path)).path
+
+    def _lists(
+        self,
+        histories: list[NDArray[np.int32]],
+        k: int,
+        exclude_seen: bool,
+    ) -> list[list[Recommendation]]:
+        if not histories:
+            return []
+        scores = self._scorer.scores(histories)
+        lists = top_items(scores, histories, k, keep_seen=not exclude_seen)
+        return [
+            self._named(items[items > 0][:k].tolist(), row)
+            for items, row in zip(lists, scores, strict=True)
+        ]
+
+    def _named(self, items: list[int], scores: NDArray[np.float32]) -> list[Recommendation]:
+        ids = self.bundle.id_map.ids_of(items)
+        return [
+            Recommendation(ItemId(name), rank, float(scores[item]), self.bundle.titles[item - 1])
+            for rank, (name, item) in enumerate(zip(ids, items, strict=True), start=1)
+        ]
+
+
+def history_of(
+    user: str, *, data: str | None = None, columns: ColumnNames | None = None
+) -> list[ItemId]:
+    """A user's item ids, oldest first: from the log `data`, or else from the event store.
+
+    Raises UsageError for a user that is not there.
+    """
+    if data is not None:
+        frame = read_interactions(data, columns).frame
+        found = frame.filter(pl.col("user_id") == user).get_column("item_id").to_list()
+        place = data
+    else:
+        settings = Settings.load()
+        store = open_event_store(settings.database_url, settings.durability)
+        try:
+            found = [stored.event.item_id for stored in store.history(UserId(user), SEEN_LIMIT)]
+        finally:
+            store.close()
+        place = "the event store"
+    if not found:
+        raise UsageError(
+            f"there is no event of user {user!r} in {place}",
+            "Check the id, or give a log with --data, or item ids with --history.",
+        )
+    return found

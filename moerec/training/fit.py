@@ -1,0 +1,197 @@
+"""From a log to a bundle: split, train, measure on validation, write."""
+
+import datetime
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from moerec.artifacts.bundle import (
+    Bundle,
+    BundleContents,
+    DataFacts,
+    ItemList,
+    PopularItem,
+    write_bundle,
+)
+from moerec.artifacts.checkpoint import checkpoint_path
+from moerec.artifacts.trained_on import TrainedOn, fingerprint
+from moerec.data.id_map import IdMap, build_id_map
+from moerec.data.interactions import Interactions
+from moerec.data.items import ItemTable
+from moerec.data.sequences import Histories, build_histories
+from moerec.data.split import HoldOut, hold_out
+from moerec.errors import DataError, UsageError
+from moerec.evaluation.baselines import item_counts
+from moerec.evaluation.evaluate import Cases, cases
+from moerec.models.loading import choose_device
+from moerec.training.config import LogSize, presets
+from moerec.training.loop import Progress, Trained, Trainer, TrainingData
+
+Unfinished = Literal["refuse", "resume", "restart"]
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """What a caller may decide. The presets decide the rest.
+
+    * `split` is the rule of `moerec.data.split`; `fit_all` trains on every event and holds out none;
+    * `device` "auto", "cpu" or "cuda"; `epochs` overrides the preset's;
+    * `unfinished` says what happens to the checkpoint of an interrupted training of the same bundle;
+    * `replace` allows an existing bundle to be replaced.
+    """
+
+    split: str = "leave-one-out"
+    fit_all: bool = False
+    device: str = "auto"
+    seed: int = 0
+    epochs: int | None = None
+    unfinished: Unfinished = "refuse"
+    replace: bool = False
+
+
+def fit_bundle(
+    interactions: Interactions,
+    out: Path,
+    *,
+    items: ItemTable | None = None,
+    options: FitOptions = FitOptions(),
+    watch: Callable[[Progress], None] = lambda _progress: None,
+) -> Bundle:
+    """Train on `interactions` and write the bundle `out`.
+
+    Raises UsageError for options that cannot be carried out, StorageError if the disk refuses,
+    TrainingInterrupted after Ctrl-C (the checkpoint beside `out` then resumes).
+    """
+    device = choose_device(options.device)
+    checkpoint = checkpoint_path(out)
+    _clear_way(out, checkpoint, options)
+    id_map = build_id_map(interactions, items)
+    histories = build_histories(interactions, id_map)
+    held = hold_out("none" if options.fit_all else options.split, histories, interactions.has_time)
+    data = TrainingData(
+        histories,
+        held.train_lengths,
+        _validation(histories, held, options),
+        fingerprint(histories, id_map),
+    )
+    trainer = _trainer(data, id_map, options, device, checkpoint, watch)
+    if checkpoint.exists():
+        trainer.resume()
+    trained = trainer.run()
+    bundle = write_bundle(
+        out, _contents(interactions, items, id_map, data, held, trained), replace=options.replace
+    )
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    return bundle
+
+
+def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> None:
+    """Refuse before the work begins what would be refused, or lost, after it."""
+    if out.exists() and not options.replace:
+        raise UsageError(
+            f"{out} exists already", "Choose another --out, or allow it with --replace."
+        )
+    if options.unfinished == "resume" and not checkpoint.exists():
+        raise UsageError(
+            f"there is no unfinished training at {checkpoint}", "Train without --resume."
+        )
+    if options.unfinished == "refuse" and checkpoint.exists():
+        raise UsageError(
+            f"an unfinished training lies at {checkpoint}",
+            "Go on with it by --resume, or throw it away by --restart.",
+        )
+    if options.unfinished == "restart":
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _trainer(
+    data: TrainingData,
+    id_map: IdMap,
+    options: FitOptions,
+    device: torch.device,
+    checkpoint: Path,
+    watch: Callable[[Progress], None],
+) -> Trainer:
+    lengths = data.train_lengths
+    if not (lengths >= 2).any():
+        raise DataError(
+            "no user has two events to learn a transition from",
+            "Give a log in which users have at least three events each, or use --fit-all.",
+        )
+    size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), len(id_map))
+    model_config, config = presets(size, seed=options.seed)
+    if options.epochs is not None:
+        config = replace(config, epochs=options.epochs)
+    return Trainer(model_config, config, data, device=device, checkpoint=checkpoint, watch=watch)
+
+
+def _validation(histories: Histories, held: HoldOut, options: FitOptions) -> Cases | None:
+    """A sample of the validation events, the same for the same seed."""
+    users, places = held.targets("validation")
+    if len(users) == 0:
+        return None
+    limit = presets(LogSize(1, 1, 1))[1].validation_users
+    chosen = np.random.default_rng(options.seed).permutation(len(users))[:limit]
+    return cases(histories, users[chosen], places[chosen].astype(np.int64))
+
+
+def _contents(
+    interactions: Interactions,
+    items: ItemTable | None,
+    id_map: IdMap,
+    data: TrainingData,
+    held: HoldOut,
+    trained: Trained,
+) -> BundleContents:
+    counts = item_counts(data.train_items(), len(id_map))
+    best = trained.position.epochs[trained.position.best_epoch]
+    metrics = {"epochs": float(trained.position.epoch), "loss": best.loss}
+    if best.ndcg is not None and best.hit_rate is not None:
+        metrics |= {"validation_ndcg@10": best.ndcg, "validation_hr@10": best.hit_rate}
+    return BundleContents(
+        config=trained.config.to_dict(),
+        weights=trained.weights,
+        items=_item_list(id_map, items),
+        popular=_popular(counts, id_map),
+        trained_on=TrainedOn.record(data.histories, held.train_lengths, id_map),
+        data=DataFacts(
+            source=Path(interactions.source).name,
+            fingerprint=data.fingerprint,
+            events=len(data.histories.items),
+            users=len(data.histories.users),
+            items=len(id_map),
+            has_time=interactions.has_time,
+        ),
+        held_out=held.rule,
+        training={**trained.settings, "trained_events": int(held.train_lengths.sum())},
+        metrics=metrics,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _popular(counts: NDArray[np.int64], id_map: IdMap) -> list[PopularItem]:
+    """Items with at least one training event, the most frequent first, ties by index."""
+    order = np.argsort(-counts, kind="stable")
+    order = order[counts[order] > 0]
+    ids = id_map.ids_of(order.tolist())
+    return [PopularItem(item, int(count)) for item, count in zip(ids, counts[order], strict=True)]
+
+
+def _item_list(id_map: IdMap, items: ItemTable | None) -> ItemList:
+    titles: list[str | None] = [None] * len(id_map)
+    categories: list[list[str]] = [[] for _ in range(len(id_map))]
+    if items is not None:
+        places = (id_map.indexes(items.frame.get_column("item_id")) - 1).tolist()
+        for column, target in (("title", titles), ("categories", categories)):
+            if column in items.frame.columns:
+                values = items.frame.get_column(column).to_list()
+                for place, value in zip(places, values, strict=True):
+                    if value is not None:
+                        target[place] = value
+    return ItemList(id_map.ids, titles, categories)

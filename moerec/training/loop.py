@@ -1,0 +1,221 @@
+"""The loop: epochs of steps, validation after each, early stopping, checkpoints.
+
+Everything random in a step follows from (seed, step), and the batches of an epoch from (seed, epoch):
+a training that was killed and resumed ends with the weights of one that never was.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from moerec.data.sequences import Histories
+from moerec.evaluation.baselines import item_counts
+from moerec.evaluation.evaluate import Cases, evaluate
+from moerec.evaluation.model_scorer import ModelScorer
+from moerec.models.config import ModelConfig
+from moerec.models.recommender import MoERecommender
+from moerec.training import state
+from moerec.training.config import TrainConfig
+from moerec.training.interrupt import TrainingInterrupted, stop_requested
+from moerec.training.negatives import NegativeSampler
+from moerec.training.optim import make_optimizer, rate_at
+from moerec.training.segments import Segments
+from moerec.training.state import EpochRecord, EpochSums, Position
+from moerec.training.step import Stepper, StepResult
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The first `train_lengths[u]` events of each user train; `validation` chooses the epoch.
+
+    Without validation the last epoch's weights are kept. `fingerprint` names the log.
+    """
+
+    histories: Histories
+    train_lengths: NDArray[np.int32]
+    validation: Cases | None
+    fingerprint: str
+
+    def train_items(self) -> NDArray[np.int32]:
+        """The items of all training events."""
+        place = np.arange(len(self.histories.items))
+        start = np.repeat(self.histories.offsets[:-1], self.histories.lengths)
+        trained = np.repeat(self.train_lengths, self.histories.lengths)
+        return self.histories.items[place - start < trained]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the training is, after every step. `loss` is the mean of the epoch so far."""
+
+    epoch: int
+    epochs: int
+    step_in_epoch: int
+    steps_an_epoch: int
+    loss: float
+    records: list[EpochRecord]
+    best_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The best epoch's weights, the settings that led there, and how it went."""
+
+    config: ModelConfig
+    settings: dict[str, Any]
+    weights: dict[str, NDArray[Any]]
+    position: Position
+
+
+class Trainer:
+    """Trains one model. `checkpoint` is where it leaves its state; `watch` sees every step."""
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: TrainConfig,
+        data: TrainingData,
+        *,
+        device: torch.device,
+        checkpoint: Path | None = None,
+        watch: Callable[[Progress], None] = lambda _progress: None,
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self._model = MoERecommender(model_config).to(device)
+        self._config = config
+        self._data = data
+        self._device = device
+        self._checkpoint = checkpoint
+        self._watch = watch
+        self._optimizer = make_optimizer(self._model, config)
+        counts = torch.as_tensor(item_counts(data.train_items(), model_config.items))
+        sampler = NegativeSampler(counts)
+        self._stepper = Stepper(self._model, self._optimizer, config, sampler)
+        self._segments = Segments(
+            data.histories,
+            data.train_lengths,
+            length=config.length,
+            batch_events=config.batch_events,
+            seed=config.seed,
+        )
+        self._steps_an_epoch = self._segments.count_batches()
+        self._position = Position()
+        self._best: dict[str, Tensor] | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a checkpoint must agree in to be continued."""
+        return {
+            "model": self._model.config.to_dict(),
+            "training": self._config.to_dict(),
+            "log": self._data.fingerprint,
+        }
+
+    def resume(self) -> Position:
+        """Go back to where the checkpoint stands. `UsageError` if it is of another training."""
+        if self._checkpoint is not None:
+            self._position, self._best = state.load(
+                self._checkpoint, self.settings, self._model, self._optimizer
+            )
+        return self._position
+
+    def run(self) -> Trained:
+        """Train to the end; `TrainingInterrupted` after Ctrl-C, with the checkpoint written."""
+        with stop_requested() as stop:
+            while not self._finished():
+                self._train_epoch(stop)
+                self._end_epoch()
+                self._save()
+        weights = self._best or self._model.state_dict()
+        arrays = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
+        return Trained(self._model.config, self.settings, arrays, self._position)
+
+    def _finished(self) -> bool:
+        position = self._position
+        waited = position.epoch - 1 - position.best_epoch
+        impatient = position.best_epoch >= 0 and waited >= self._config.patience
+        return impatient or position.epoch >= self._config.epochs
+
+    def _train_epoch(self, stop: threading.Event) -> None:
+        position = self._position
+        self._model.train()
+        batches = self._segments.epoch(position.epoch)
+        for batch in itertools.islice(batches, position.step_in_epoch, None):
+            rate = rate_at(position.step, self._steps_an_epoch * self._config.epochs, self._config)
+            seed = self._config.seed * 1_000_003 + position.step
+            _add(position.sums, self._stepper.step(batch.to(self._device), rate, seed))
+            position.step += 1
+            position.step_in_epoch += 1
+            self._report()
+            if stop.is_set():
+                self._save()
+                raise TrainingInterrupted(self._checkpoint)
+
+    def _end_epoch(self) -> None:
+        position = self._position
+        sums = position.sums
+        load = np.array(sums.load, dtype=np.float64)
+        scores = self._validate()
+        record = EpochRecord(
+            loss=sums.loss / max(sums.targets, 1),
+            ndcg=scores.get("ndcg@10"),
+            hit_rate=scores.get("hr@10"),
+            largest_share=float((load / load.sum(axis=1, keepdims=True)).max()),
+            mean_experts=float(load.sum() / (len(load) * max(sums.targets, 1))),
+        )
+        position.epochs.append(record)
+        position.step_in_epoch = 0
+        position.sums = EpochSums()
+        best = position.best_ndcg
+        if record.ndcg is not None and (best is None or record.ndcg > best):
+            position.best_epoch = position.epoch - 1
+            self._best = {
+                name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()
+            }
+        self._report()
+
+    def _validate(self) -> dict[str, float]:
+        if self._data.validation is None or len(self._data.validation) == 0:
+            return {}
+        scorer = ModelScorer(self._model)
+        return evaluate(scorer, self._data.validation, self._model.config.items).summary
+
+    def _save(self) -> None:
+        if self._checkpoint is not None:
+            state.save(
+                self._checkpoint,
+                self.settings,
+                self._position,
+                self._model,
+                self._optimizer,
+                self._best,
+            )
+
+    def _report(self) -> None:
+        position = self._position
+        self._watch(
+            Progress(
+                position.epoch,
+                self._config.epochs,
+                position.step_in_epoch,
+                self._steps_an_epoch,
+                position.sums.loss / max(position.sums.targets, 1),
+                position.epochs,
+                position.best_epoch,
+            )
+        )
+
+
+def _add(sums: EpochSums, result: StepResult) -> None:
+    load = result.load.cpu().numpy()
+    sums.loss += result.loss * result.targets
+    sums.targets += result.targets
+    sums.load = (load + np.array(sums.load or np.zeros_like(load))).tolist()

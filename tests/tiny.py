@@ -1,0 +1,50 @@
+"""A bundle small enough for a test: a few items, a random model."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from moerec.artifacts.bundle import (
+    Bundle,
+    BundleContents,
+    DataFacts,
+    ItemList,
+    PopularItem,
+    write_bundle,
+)
+from moerec.artifacts.trained_on import TrainedOn
+from moerec.models.config import ModelConfig
+from moerec.models.recommender import MoERecommender
+
+from moerec.types import ItemId
+
+
+def tiny_config(items: int) -> ModelConfig:
+    """Two layers of four experts; a vector depends on the last 7 events, and 150 for the summary."""
+    return ModelConfig(
+        items=items, dim=16, layers=2, heads=2, window=4, experts=4, expert_dim=8, dropout=0.0
+    )
+
+
+def tiny_bundle(path: Path, items: int = 40, seed: int = 0) -> Bundle:
+    """Items "i1" to "i40" with titles "Item 1" to "Item 40"; the lower the number, the more popular."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    config = tiny_config(items)
+    model = MoERecommender(config)
+    ids = [ItemId(f"i{number}") for number in range(1, items + 1)]
+    contents = BundleContents(
+        config=config.to_dict(),
+        weights={name: tensor.numpy() for name, tensor in model.state_dict().items()},
+        items=ItemList(
+            ids, [f"Item {number}" for number in range(1, items + 1)], [[] for _ in ids]
+        ),
+        popular=[PopularItem(item_id, items - place) for place, item_id in enumerate(ids)],
+        trained_on=TrainedOn(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.uint64)),
+        data=DataFacts("<none>", "", 0, 0, items, has_time=True),
+        held_out="none",
+        training={},
+        metrics={},
+        created="2026-01-01T00:00:00Z",
+    )
+    return write_bundle(path, contents)
