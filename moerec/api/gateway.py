@@ -18,6 +18,7 @@ from moerec.store.interfaces import EventStore
 from moerec.store.sql import open_event_store
 from moerec.store.writer import GroupCommitWriter
 from moerec.transport.client import EngineClient, GrpcEngineClient
+from moerec.transport.frames import ListReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ async def open_gateway(
         engine = engine or GrpcEngineClient(settings.engine_address)
         stack.push_async_callback(engine.close)
         deadline_s = settings.deadline_ms / 1000
-        cache = AnswerCache(settings.cache_ttl_s)
+        cache: AnswerCache[ListReply] = AnswerCache(settings.cache_ttl_s)
         yield Gateway(
             catalogue,
             engine,

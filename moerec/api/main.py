@@ -13,10 +13,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from moerec import __version__
+from moerec.api.description import describe
 from moerec.api.errors import add_error_handlers
 from moerec.api.gateway import open_gateway
 from moerec.api.middleware import RequestMiddleware
-from moerec.api.openapi import describe
 from moerec.api.routes import docs, events, health, items, recommendations
 from moerec.artifacts.bundle import Bundle, read_bundle
 from moerec.errors import MoerecError, SettingsError

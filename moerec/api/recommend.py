@@ -12,8 +12,8 @@ from moerec.api.catalogue import Catalogue
 from moerec.api.schemas import (
     Fallback,
     ModelInfo,
-    RecommendationsIn,
     Recommendations,
+    RecommendationsIn,
     RecommendedItem,
     Timings,
 )

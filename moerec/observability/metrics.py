@@ -3,11 +3,11 @@
 | metric | type | labels | what it counts |
 |---|---|---|---|
 | `moerec_requests_total` | counter | route, method, status | answered HTTP requests, by route template |
-| `moerec_request_seconds` | histogram | route | time from the first byte of a request to the last of its answer |
+| `moerec_request_seconds` | histogram | route | time from a request's head to the end of its answer |
 | `moerec_events_total` | counter | outcome | events by `accepted`, `duplicate`, `rejected` |
 | `moerec_event_pushes_failed_total` | counter | | stored events that the engine did not confirm in time |
 | `moerec_fallbacks_total` | counter | code | lists that the model did not make, by fallback code |
-| `moerec_expert_activations_total` | counter | layer, expert | experts awake for the newest event of an answer |
+| `moerec_expert_activations_total` | counter | layer, expert | experts awake for an answer |
 | `moerec_engine_up` | gauge | | 1 if the last question to the engine was answered |
 | `moerec_store_write_seconds` | histogram | | time of one transaction of the event store |
 | `moerec_cache_hits_total` | counter | | answers repeated from the cache |
@@ -57,7 +57,7 @@ class Metrics:
     """The metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._requests = Counter(

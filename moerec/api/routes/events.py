@@ -21,8 +21,8 @@ async def post_events(body: EventsIn, gateway: GatewayDep) -> Response:
     """Takes one event, or `{"events": [...]}` with up to 500.
 
     What is acknowledged is durable, and in the user's next list. The same `event_id` again is
-    answered as a `duplicate` and counts once. In a batch each faulty event is rejected by its index and the others
-    are stored; a single faulty event is an error.
+    answered as a `duplicate` and counts once. In a batch each faulty event is rejected by its index
+    and the others are stored; a single faulty event is an error.
     """
     if isinstance(body, EventBatchIn):
         taken = await gateway.ingest.take(body.events)
