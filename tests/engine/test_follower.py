@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from moerec.store.interfaces import EventStore
-from moerec.store.sql import open_event_store
 
 from moerec.engine.follower import FAR_BEHIND, PAGE, Follower
 from moerec.errors import StorageError
+from moerec.store.interfaces import EventStore
+from moerec.store.sql import open_event_store
 from moerec.types import Event, ItemId, StoredEvent, UserId
 
 
