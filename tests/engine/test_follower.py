@@ -82,7 +82,7 @@ class Tail:
             raise StorageError("the disk is away")
         return self.end
 
-    def since(self, table_number: int, limit: int) -> list[StoredEvent]:  # noqa: ARG002
+    def since(self, table_number: int, limit: int) -> list[StoredEvent]:
         event = Event("e", UserId("anna"), ItemId(f"i{table_number + 1}"), 1)
         return [StoredEvent(event, 1, table_number + 1)] if table_number < self.end else []
 
