@@ -9,13 +9,11 @@ import polars as pl
 
 from moerec.data.columns import ColumnNames, choose_columns
 from moerec.data.door import CheckedFile
-from moerec.data.formats import MOVIELENS, Kind, Layout, first_lines, recognise
+from moerec.data.formats import MOVIELENS, UNIT_SEPARATOR, Kind, Layout, first_lines, recognise
 from moerec.data.raw import RawLog, shortened
 from moerec.data.sequence_readers import read_sequences, read_sequences_with_gaps
 from moerec.data.table_lines import TableLines
 from moerec.errors import DataError
-
-_UNIT_SEPARATOR = "\x1f"
 
 
 def read_raw(file: CheckedFile, names: ColumnNames) -> RawLog:
@@ -56,7 +54,7 @@ def read_text_columns(
     content: Path | bytes = file.content
     separator = layout.separator
     if separator == MOVIELENS:  # Polars takes one byte between fields
-        content, separator = file.read().replace(b"::", _UNIT_SEPARATOR.encode()), _UNIT_SEPARATOR
+        content, separator = file.read().replace(b"::", UNIT_SEPARATOR.encode()), UNIT_SEPARATOR
     try:
         return pl.read_csv(
             content,
@@ -75,8 +73,10 @@ def read_text_columns(
 
 
 def _without_blank_lines(log: RawLog, lines: TableLines) -> RawLog:
-    """Rows without any of our values: blank lines are dropped, others stay (and are refused later)."""
-    empty = log.frame.select(pl.all_horizontal(pl.all().is_null()).arg_true()).to_series()
+    """A blank line reads as a row without ids: dropped here; other such rows are refused later."""
+    empty = log.frame.select(
+        (pl.col("user").is_null() | pl.col("item").is_null()).arg_true()
+    ).to_series()
     blank = lines.blank_among(empty.to_list())
     if not blank:
         return log
@@ -168,7 +168,8 @@ def _refuse_nested_ids(log: RawLog) -> None:
 
 def _read_parquet(file: CheckedFile, names: ColumnNames) -> RawLog:
     try:
-        header = list(pl.read_parquet_schema(file.path))
+        with file.path.open("rb") as content:
+            header = list(pl.read_parquet_schema(content))
         chosen = choose_columns(header, names, file.path)
         frame = pl.read_parquet(
             file.path, columns=[header[place] for place in set(chosen.values())], glob=False
