@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"moerec {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_add_train, _add_evaluate, _add_recommend, _add_import):
+    for add in (_add_train, _add_evaluate, _add_recommend, _add_import, _add_serve):
         add(verbs)
     return parser
 
@@ -272,6 +272,31 @@ def _import_events(options: argparse.Namespace) -> None:
         f"{report.held_out:,} held out",
         highlight=False,
     )
+
+
+def _add_serve(verbs: "Verbs") -> None:
+    parser = verbs.add_parser(
+        "serve",
+        help="answer over HTTP: a gateway and an engine, kept alive",
+        description="Serve a bundle over HTTP until Ctrl-C. Starts a gateway and an engine as two processes "
+        "and starts again the one that dies. Every option has an environment variable, MOEREC_ and its name.",
+    )
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="folder that `train` wrote")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (default 8000; 0: a free one)")
+    parser.add_argument(
+        "--database-url", metavar="URL", help="default: sqlite:///.moerec/events.db"
+    )
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from moerec.process.serve import serve
+    from moerec.settings import Settings
+
+    names = ("bundle", "host", "port", "database_url")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    serve(Settings.load(**given))
 
 
 def _add_columns(parser: argparse.ArgumentParser, user: str = "--user") -> None:
