@@ -3,11 +3,14 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from moerec.errors import StorageError
 
@@ -39,6 +42,13 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         _flush(target.parent)
     except OSError as error:
         raise storage_error(error, target) from error
+    except SafetensorError as error:
+        # The library wraps what the disk said into an error of its own, and keeps the number in the text.
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        code = int(number.group(1))
+        raise storage_error(OSError(code, os.strerror(code)), target) from error
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -17,7 +17,6 @@ from moerec.models.encoder import Encoder
 from moerec.models.router import Routing
 from moerec.types import PADDING
 
-
 MAX_SCALE: Final = 100.0
 
 

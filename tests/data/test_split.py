@@ -97,7 +97,7 @@ def test_by_time_gives_no_target_to_a_user_without_an_event_before() -> None:
     "rule", ["last", "time", "time:", "time:x", "time:0", "time:0.5", "time:nan"]
 )
 def test_unknown_rules_are_refused(rule: str) -> None:
-    with pytest.raises(UsageError, match="split|hold out"):
+    with pytest.raises(UsageError, match=r"split|hold out"):
         hold_out(rule, histories_of([[1, 2, 3]]), has_time=True)
 
 

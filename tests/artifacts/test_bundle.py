@@ -1,0 +1,119 @@
+"""Bundles: whole or not there, and refused when they are not what was written."""
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moerec.artifacts.bundle import Bundle, copy_bundle, read_bundle
+from moerec.artifacts.folder import sha256
+from moerec.errors import ArtifactError, StorageError
+from moerec.types import ItemId
+from tests.tiny import tiny_bundle
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return tiny_bundle(tmp_path / "bundle")
+
+
+def test_what_is_read_is_what_was_written(bundle: Bundle) -> None:
+    again = read_bundle(bundle.path)
+    assert again.manifest == bundle.manifest
+    assert again.id_map.ids[:2] == ["i1", "i2"]
+    assert again.title(ItemId("i3")) == "Item 3"
+    assert again.title(ItemId("nobody")) is None
+    assert again.popular[0].item_id == "i1"
+    assert again.version.startswith("2026-01-01-")
+    assert all(np.isfinite(array).all() for array in again.weights().values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["weights.safetensors", "items.json", "popular.json", "config.json", "trained.safetensors"],
+)
+def test_a_flipped_byte_is_found(bundle: Bundle, name: str) -> None:
+    path = bundle.path / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match=name):
+        read_bundle(bundle.path)
+
+
+def test_a_missing_file_is_named(bundle: Bundle) -> None:
+    (bundle.path / "items.json").unlink()
+    with pytest.raises(ArtifactError, match=r"items\.json is missing"):
+        read_bundle(bundle.path)
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"no manifest\.json"):
+        read_bundle(tmp_path)
+
+
+def test_a_newer_format_is_refused_before_anything_else(bundle: Bundle) -> None:
+    """Even with fields that this version has never heard of."""
+    path = bundle.path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2, "shards": 9}))
+    with pytest.raises(ArtifactError, match="format 2"):
+        read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("text", ["{", '{"format": 1}', "[]"])
+def test_a_manifest_that_is_none(bundle: Bundle, text: str) -> None:
+    (bundle.path / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match="manifest"):
+        read_bundle(bundle.path)
+
+
+def test_weights_that_are_not_numbers_are_refused(bundle: Bundle) -> None:
+    """The hash is right here: a training that diverged must not be served either."""
+    path = bundle.path / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-4:] = np.float32("nan").tobytes()
+    path.write_bytes(data)
+    manifest = json.loads((bundle.path / "manifest.json").read_text())
+    manifest["files"]["weights.safetensors"] = sha256(path)
+    (bundle.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="not numbers"):
+        read_bundle(bundle.path).weights()
+
+
+def test_an_existing_folder_is_not_overwritten(bundle: Bundle) -> None:
+    before = sha256(bundle.path / "manifest.json")
+    with pytest.raises(StorageError, match="exists already"):
+        tiny_bundle(bundle.path, seed=1)
+    assert sha256(bundle.path / "manifest.json") == before
+
+
+def test_copy(bundle: Bundle, tmp_path: Path) -> None:
+    copied = copy_bundle(bundle, tmp_path / "copy")
+    shutil.rmtree(bundle.path)
+    assert read_bundle(copied.path).version == bundle.version
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: the write fails in the middle."""
+    program = (
+        "import sys; from pathlib import Path; from tests.tiny import tiny_bundle\n"
+        "from moerec.errors import StorageError\n"
+        "try: tiny_bundle(Path(sys.argv[1]))\n"
+        "except StorageError as error: print(error); sys.exit(2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "bundle")],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000)),
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "cannot write" in done.stdout
+    assert "nothing was half-written" in done.stdout
+    assert list(tmp_path.iterdir()) == []
