@@ -52,9 +52,46 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"moerec {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_add_train, _add_evaluate, _add_recommend, _add_import, _add_serve):
+    for add in (_add_demo, _add_train, _add_evaluate, _add_recommend, _add_import, _add_serve):
         add(verbs)
     return parser
+
+
+def _add_demo(verbs: "Verbs") -> None:
+    parser = verbs.add_parser(
+        "demo",
+        help="see it work: train on built-in films, serve, type a film, see the list move",
+        description="Train on simulated viewers of well-known films if that was not done before, serve the "
+        "model, show with three requests that it learns, then let you watch films.",
+    )
+    parser.add_argument(
+        "--dir", type=Path, default=Path(".moerec/demo"), help="default: .moerec/demo"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="the next free one if it is in use")
+    parser.add_argument("--once", action="store_true", help="end after the three requests")
+    parser.add_argument("--seed", type=int, default=7, help="of viewers and training (default 7)")
+    parser.add_argument(
+        "--viewers", type=_positive, default=2000, help="to simulate (default 2000)"
+    )
+    parser.add_argument(
+        "--epochs", type=_positive, help="of training at most (default: by the log's size)"
+    )
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from moerec.process.demo.prepare import DemoOptions
+    from moerec.process.demo.run import run_demo, standard_input
+
+    demo = DemoOptions(
+        folder=options.dir,
+        port=options.port,
+        once=options.once,
+        seed=options.seed,
+        viewers=options.viewers,
+        epochs=options.epochs,
+    )
+    run_demo(demo, Console(), standard_input())
 
 
 def _add_train(verbs: "Verbs") -> None:

@@ -21,11 +21,11 @@ class Answer:
 
 
 class Rest:
-    """One connection to a server, opened again where it was lost."""
+    """A server's address; each request opens a connection of its own, as a curl does."""
 
     def __init__(self, host: str, port: int) -> None:
         self.url = f"http://{host}:{port}"
-        self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        self._address = (host, port)
 
     def get(self, path: str) -> Answer:
         """GET; raises ServiceError unless the answer is a 2xx."""
@@ -35,34 +35,24 @@ class Rest:
         """POST of a JSON body; raises ServiceError unless the answer is a 2xx."""
         return self._exchange("POST", path, json.dumps(body))
 
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._connection.close()
-
     def _exchange(self, method: str, path: str, body: str | None) -> Answer:
+        headers = {"content-type": "application/json"} if body is not None else {}
         started = time.perf_counter()
+        connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
         try:
-            try:
-                status, data = self._once(method, path, body)
-            except (ConnectionError, http.client.RemoteDisconnected):
-                # A kept connection may have ended meanwhile, and every request here can be repeated.
-                self._connection.close()
-                status, data = self._once(method, path, body)
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            data = response.read()
         except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
             raise ServiceError(f"{method} {self.url}{path} got no answer: {error}.") from error
+        finally:
+            connection.close()
         ms = (time.perf_counter() - started) * 1e3
-        if not http.HTTPStatus.OK <= status < http.HTTPStatus.MULTIPLE_CHOICES:
+        if not http.HTTPStatus.OK <= response.status < http.HTTPStatus.MULTIPLE_CHOICES:
             raise ServiceError(
-                f"{method} {self.url}{path} was answered with {status}.", data.decode()
+                f"{method} {self.url}{path} was answered with {response.status}.", data.decode()
             )
         return Answer(json.loads(data), ms)
-
-    def _once(self, method: str, path: str, body: str | None) -> tuple[int, bytes]:
-        headers = {"content-type": "application/json"} if body is not None else {}
-        self._connection.request(method, path, body, headers)
-        response = self._connection.getresponse()
-        return response.status, response.read()
 
 
 def segment(text: str) -> str:

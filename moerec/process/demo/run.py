@@ -6,7 +6,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
@@ -57,22 +57,20 @@ def _show(
 ) -> None:
     names = _names()
     display = Display(console, names)
-    with closing(Rest(HOST, settings.port)) as rest:
-        console.print(
-            f"Serving [bold]{rest.url}[/]  (documentation: {rest.url}/docs)", highlight=False
-        )
-        viewer = Viewer(rest, new_user_id())
-        viewer.ask(1)
-        seconds = time.monotonic() - started
-        console.print(f"First live answer {seconds:.1f} s after the start", highlight=False)
-        prove(viewer, FILM, display)
-        if options.once:
-            return
-        if stdin is None:
-            console.print("\nServing until Ctrl-C.")
-            signal.pause()
-        else:
-            Talk(viewer, TitleSearch(names), display).run(line_reader(stdin, console))
+    rest = Rest(HOST, settings.port)
+    console.print(f"Serving [bold]{rest.url}[/]  (documentation: {rest.url}/docs)", highlight=False)
+    viewer = Viewer(rest, new_user_id())
+    viewer.ask(1)
+    seconds = time.monotonic() - started
+    console.print(f"First live answer {seconds:.1f} s after the start", highlight=False)
+    prove(viewer, FILM, display)
+    if options.once:
+        return
+    if stdin is None:
+        console.print("\nServing until Ctrl-C.")
+        signal.pause()
+    else:
+        Talk(viewer, TitleSearch(names), display).run(line_reader(stdin, console))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from secrets import token_hex
 
+from moerec.errors import ServiceError
 from moerec.process.demo.display import Display
 from moerec.process.demo.titles import TitleSearch
 from moerec.process.demo.viewer import Listing, Viewer
@@ -39,7 +40,10 @@ class Talk:
             "exit",
             "q",
         ):
-            self._obey(line.strip())
+            try:
+                self._obey(line.strip())
+            except ServiceError as error:
+                self._display.say(str(error), "red")
 
     def _obey(self, line: str) -> None:
         verb, _, rest = line.partition(" ")
