@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from moerec.artifacts.bundle import (
     Bundle,
     BundleContents,
@@ -15,7 +16,6 @@ from moerec.artifacts.bundle import (
 from moerec.artifacts.trained_on import TrainedOn
 from moerec.models.config import ModelConfig
 from moerec.models.recommender import MoERecommender
-
 from moerec.types import ItemId
 
 

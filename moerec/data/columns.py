@@ -82,6 +82,8 @@ def guess(role: str, header: Sequence[str], path: Path | str) -> int | None:
         found = [place for place, name in enumerate(plain) if name in spellings]
         if len(found) == 1:
             return found[0]
+        if len({header[place] for place in found}) == 1:
+            raise _repeated(header[found[0]], role, len(found), path)
         if found:
             names = " and ".join(repr(header[place]) for place in found)
             message = f"the columns {names} could both be the {role}"
@@ -130,9 +132,13 @@ def _named(role: str, name: str, header: Sequence[str], path: Path | str) -> int
         message = f"there is no column {name!r} for the {role}; the columns are: {_listed(header)}"
         raise DataError(message, _remedy(role, "Name one of them"), path=path)
     if len(places) > 1:
-        message = f"the column {name!r} for the {role} appears {len(places)} times"
-        raise DataError(message, "Rename the columns so that each name is there once.", path=path)
+        raise _repeated(name, role, len(places), path)
     return places[0]
+
+
+def _repeated(name: str, role: str, times: int, path: Path | str) -> DataError:
+    message = f"the column {name!r} for the {role} appears {times} times"
+    return DataError(message, "Rename the columns so that each name is there once.", path=path)
 
 
 def _missing(role: str, header: Sequence[str], path: Path | str) -> DataError:

@@ -19,9 +19,6 @@ CHUNK: Final = 4 << 20
 """Bytes looked at in one step. A line may not be longer than this."""
 
 LONGEST_LINE: Final = CHUNK
-HEAD: Final = 1 << 20
-"""Bytes kept from the start of a file, for recognising its format."""
-
 _OTHER_ARCHIVES: Final = {
     b"PK\x03\x04": "a zip archive",
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
@@ -36,7 +33,8 @@ class CheckedFile:
     """A file that passed the door.
 
     `content` is what a parser may read: the path itself, or the bytes where they had to be
-    unpacked (gzip) or re-encoded (Latin-1); a UTF-8 byte order mark is left to the parser.
+    unpacked (gzip) or re-encoded (Latin-1); a UTF-8 byte order mark is left to the parser. `head`
+    is the first `CHUNK` bytes at most, up to the end of a line.
     """
 
     path: Path
@@ -127,12 +125,14 @@ def _look_through(
     head = b""
     while chunk := stream.read(CHUNK):
         if not head:
-            head = chunk[:HEAD]
+            head = chunk
             check.latin1 = latin1_if is not None and latin1_if(path, head)
         check.feed(chunk)
         if zipped or check.latin1:
             kept.append(chunk)
     check.finish()
+    if check.chunks > 1:
+        head = head[: head.rfind(b"\n") + 1] or head
     if not head.strip(b"\xef\xbb\xbf \t\r\n"):
         raise DataError("the file is empty", "Give a file with at least one event.", path=path)
     if b"\r" in head and b"\n" not in head:
@@ -150,6 +150,7 @@ class _TextCheck:
         self.path = path
         self.latin1 = False
         self.utf8 = Utf8Check()
+        self.chunks = 0
         self._long_lines = long_lines
         self._lines_before = 0  # whole lines before the current chunk
         self._open_line = 0  # bytes of the current chunk's first line that came before the chunk
@@ -165,6 +166,7 @@ class _TextCheck:
             raise self._not_utf8(chunk, broken)
         self._check_line_length(chunk)
         self._lines_before += chunk.count(b"\n")
+        self.chunks += 1
 
     def finish(self) -> None:
         if not self.utf8.complete and not self.latin1:

@@ -1,12 +1,13 @@
 """What kind of log a file is, found from its first lines (its name is not needed)."""
 
 import csv
+import itertools
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from moerec.data.columns import ColumnNames, has_known_names
-from moerec.data.door import CheckedFile
+from moerec.data.door import LONGEST_LINE, CheckedFile
 from moerec.errors import DataError
 
 SEPARATORS: Final = (",", "\t", ";", "|", " ")
@@ -28,21 +29,23 @@ class Kind(Enum):
 class Layout:
     """How to read a text table: `separator` between fields; `header` the names, or "1", "2" ...
 
-    `header_line` counts from 1 and is 0 where there is no header line.
+    `header_line` counts from 1 and is 0 where there is no header line. `quoted` says whether a
+    field may stand in double quotes.
     """
 
     kind: Kind
     separator: str = ","
     header: tuple[str, ...] = ()
     header_line: int = 0
+    quoted: bool = True
 
 
 def first_lines(head: bytes) -> list[tuple[int, str]]:
     """The first lines that are not blank, each with its number (from 1), without line ends."""
     text = head.decode("utf-8-sig", errors="ignore")
-    lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1))
-    filled = [(number, line.rstrip("\r")) for number, line in lines if line.strip()]
-    return filled[:_LINES_LOOKED_AT]
+    lines = enumerate(text.split("\n"), start=1)
+    filled = ((number, line.rstrip("\r")) for number, line in lines if line.strip())
+    return list(itertools.islice(filled, _LINES_LOOKED_AT))
 
 
 def recognise(file: CheckedFile, names: ColumnNames) -> Layout:
@@ -60,7 +63,10 @@ def recognise(file: CheckedFile, names: ColumnNames) -> Layout:
         )
     if _has_gaps(first):
         return Layout(Kind.SEQUENCES_WITH_GAPS)
-    separator, header = _header(first, names)
+    if first.lstrip().lower().startswith(("<!doctype", "<html", "<?xml")):
+        remedy = "Download the file itself; a page is often an error message."
+        raise DataError("this is a web page or XML", remedy, path=file.path, line=number)
+    separator, header = find_header(first, names)
     if header:
         return Layout(Kind.TABLE, separator, header, number)
     if separator == " " or ("\t" in first and _tab_pairs(lines)):
@@ -72,10 +78,11 @@ def fields_of(line: str, separator: str) -> list[str]:
     """The fields of one line, quotes understood."""
     if separator == MOVIELENS:
         return line.split(MOVIELENS)
+    csv.field_size_limit(LONGEST_LINE)  # a line that passed the door may be one field
     return next(csv.reader([line], delimiter=separator), [])
 
 
-def _header(first: str, names: ColumnNames) -> tuple[str, tuple[str, ...]]:
+def find_header(first: str, names: ColumnNames) -> tuple[str, tuple[str, ...]]:
     """The separator, and the names if the first line is a header."""
     candidates = [(separator, fields_of(first, separator)) for separator in SEPARATORS]
     known = [(sep, fields) for sep, fields in candidates if has_known_names(fields, names)]
@@ -111,9 +118,9 @@ def _headerless(
     fields = fields_of(lines[0][1], separator)
     positions = tuple(str(place) for place in range(1, len(fields) + 1))
     if names.given():
-        return Layout(Kind.TABLE, separator, positions)
+        return Layout(Kind.TABLE, separator, positions, quoted=separator != MOVIELENS)
     if len(fields) == 4 and (separator == MOVIELENS or _is_u_data(lines)):
-        return Layout(Kind.TABLE, separator, ("user", "item", "rating", "timestamp"))
+        return Layout(Kind.TABLE, separator, ("user", "item", "rating", "timestamp"), quoted=False)
     shown = lines[0][1] if len(lines[0][1]) <= 60 else lines[0][1][:57] + "..."
     message = f"there is no header line: the first line is {shown!r}"
     remedy = (

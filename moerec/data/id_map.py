@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from moerec.data.canonical import distinct
 from moerec.data.interactions import Interactions
 from moerec.data.items import ItemTable
 from moerec.types import PADDING, ItemId
@@ -38,9 +39,13 @@ class IdMap:
         if not isinstance(items, pl.Series):
             found = (self._indexes.get(item, PADDING) for item in items)
             return np.fromiter(found, dtype=np.int32, count=len(items))
-        asked = items.alias("id").to_frame()
-        joined = asked.join(self._table, on="id", how="left", maintain_order="left")
-        return joined.get_column("index").fill_null(PADDING).to_numpy()
+        known = items.replace_strict(
+            self._table.get_column("id"),
+            self._table.get_column("index"),
+            default=PADDING,
+            return_dtype=pl.Int32,
+        )
+        return known.to_numpy()
 
     def ids_of(self, indexes: Iterable[int]) -> list[ItemId]:
         """The ids of indexes 1..V; ValueError for any other index."""
@@ -52,7 +57,7 @@ class IdMap:
 
 def build_id_map(interactions: Interactions, items: ItemTable | None = None) -> IdMap:
     """The log's items in order of first appearance, then those that only the item file has."""
-    ids = interactions.frame.get_column("item_id").unique(maintain_order=True)
+    ids = distinct(interactions.frame.get_column("item_id"))
     if items is not None:
-        ids = pl.concat([ids, items.frame.get_column("item_id")]).unique(maintain_order=True)
+        ids = distinct(pl.concat([ids.alias("item_id"), items.frame.get_column("item_id")]))
     return IdMap(ids.to_list())

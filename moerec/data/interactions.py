@@ -6,7 +6,6 @@ file --door--> bytes checked --readers--> RawLog --checks (here)--> Interactions
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -18,9 +17,6 @@ from moerec.data.raw import RawLog
 from moerec.data.readers import read_raw
 from moerec.data.report import IntakeReport
 from moerec.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    import pandas
 
 __all__ = ["ColumnNames", "IntakeReport", "Interactions", "from_frame", "read_interactions"]
 
@@ -56,12 +52,15 @@ def read_interactions(
 
 
 def from_frame(
-    frame: "pl.DataFrame | pandas.DataFrame",
+    frame: object,
     columns: ColumnNames | None = None,
     *,
     now_ms: int | None = None,
 ) -> Interactions:
-    """The same from a Polars or pandas frame. Raises DataError; UsageError for other objects."""
+    """The same from a Polars or a pandas DataFrame (pandas is not imported for it).
+
+    Raises DataError; UsageError for any other object.
+    """
     columns = columns or ColumnNames()
     table = _as_polars(frame)
     chosen = choose_columns(table.columns, columns, FRAME_SOURCE)

@@ -63,12 +63,9 @@ def read_text_columns(
             columns=places,
             has_header=layout.header_line > 0,
             separator=separator,
-            quote_char='"' if layout.separator != MOVIELENS else None,
+            quote_char='"' if layout.quoted else None,
             infer_schema=False,
-        )
-    except pl.exceptions.NoDataError:
-        return pl.DataFrame(
-            {name: [] for name in layout.header}, dict.fromkeys(layout.header, pl.String)
+            glob=False,
         )
     except pl.exceptions.PolarsError as cause:
         TableLines(file, layout).refuse_first_broken()
@@ -116,9 +113,10 @@ def json_header(file: CheckedFile) -> list[str]:
 
 def read_json_columns(file: CheckedFile, schema: Mapping[str, pl.DataType] | None) -> pl.DataFrame:
     """The columns of `schema` (None: all, types inferred) of a JSON lines file."""
-    source = io.BytesIO(file.content) if isinstance(file.content, bytes) else file.content
+    packed = isinstance(file.content, bytes)
     try:
-        return pl.read_ndjson(source, schema=schema, infer_schema_length=None)
+        with io.BytesIO(file.read()) if packed else file.path.open("rb") as lines:
+            return pl.read_ndjson(lines, schema=schema, infer_schema_length=None)
     except pl.exceptions.PolarsError as cause:
         for number, line in enumerate(file.open(), start=1):
             if line.strip():
@@ -129,7 +127,10 @@ def read_json_columns(file: CheckedFile, schema: Mapping[str, pl.DataType] | Non
 
 def _json_object(file: CheckedFile, number: int, line: str | bytes) -> dict[str, object]:
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=_refuse_constant)
+    except _NotJsonError as cause:
+        remedy = "Write null, or drop the row; an id must be there."
+        raise DataError(f"{cause} is not JSON", remedy, path=file.path, line=number) from None
     except json.JSONDecodeError as cause:
         message = f"this is not JSON: {cause.msg}"
         remedy = "Write one whole JSON object a line."
@@ -140,6 +141,14 @@ def _json_object(file: CheckedFile, number: int, line: str | bytes) -> dict[str,
             f"{shortened(value)} is not a JSON object", remedy, path=file.path, line=number
         )
     return value
+
+
+class _NotJsonError(Exception):
+    """NaN and Infinity: Python reads and writes them, JSON has no such thing."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise _NotJsonError(name)
 
 
 def _json_line_of(file: CheckedFile, row: int) -> int:
@@ -162,7 +171,7 @@ def _read_parquet(file: CheckedFile, names: ColumnNames) -> RawLog:
         header = list(pl.read_parquet_schema(file.path))
         chosen = choose_columns(header, names, file.path)
         frame = pl.read_parquet(
-            file.path, columns=[header[place] for place in set(chosen.values())]
+            file.path, columns=[header[place] for place in set(chosen.values())], glob=False
         )
     except (pl.exceptions.PolarsError, OSError) as cause:
         first = str(cause).splitlines()[0]

@@ -27,17 +27,27 @@ class IntakeReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.rows:,} rows read: {self.events:,} events, {self.users:,} users, {self.items:,} items"
+            f"{_counted(self.rows, 'row')} read: {_counted(self.events, 'event')}, "
+            f"{_counted(self.users, 'user')}, {_counted(self.items, 'item')}"
         ]
         notes = (
-            (self.duplicate_rows, "rows left out: exact duplicates"),
-            (self.future_rows, "rows left out: their time is in the future"),
-            (self.unplaced_rows, "rows left out: no place in the history (-1)"),
-            (self.tied_rows, "events at the same time as the user's event before: file order kept"),
+            (self.duplicate_rows, "row", "left out: exact duplicates"),
+            (self.future_rows, "row", "left out: time in the future"),
+            (self.unplaced_rows, "row", "left out: no place in the history (-1)"),
+            (
+                self.tied_rows,
+                "event",
+                "at the same time as the user's event before: file order kept",
+            ),
             (
                 self.short_users,
-                "users with fewer than three events: they train, they are not evaluated",
+                "user",
+                "with fewer than three events: trained on, not evaluated",
             ),
         )
-        lines += [f"  {count:,} {what}" for count, what in notes if count]
+        lines += [f"  {_counted(count, noun)} {what}" for count, noun, what in notes if count]
         return "\n".join(lines)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -64,6 +64,7 @@ def _lines(content: Path | bytes) -> pl.DataFrame:
             separator=_UNUSED,
             quote_char=None,
             infer_schema=False,
+            glob=False,
             new_columns=["text"],
         )
         .with_row_index(_LINE, offset=1)

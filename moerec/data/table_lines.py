@@ -3,8 +3,8 @@
 import csv
 from collections.abc import Collection, Iterator
 
-from moerec.data.door import CheckedFile
-from moerec.data.formats import MOVIELENS, Layout
+from moerec.data.door import LONGEST_LINE, CheckedFile
+from moerec.data.formats import Layout
 from moerec.errors import DataError
 
 
@@ -27,28 +27,34 @@ class TableLines:
         last = max(wanted)
         blank = []
         for row, _, fields in self._records():
-            if row in wanted and not any(field.strip() for field in fields[:1]) and len(fields) < 2:
+            if row in wanted and len(fields) < 2 and not "".join(fields).strip():
                 blank.append(row)
             if row >= last:
                 break
         return blank
 
     def refuse_first_broken(self) -> None:
-        """Raise DataError for the first record with more fields than the header, or a stray quote."""
+        """Raise DataError for the first record with too many fields, or a quote that does not fit."""
         width = len(self._layout.header)
         for _, line, fields in self._records():
             if len(fields) > width:
                 message = f"{len(fields)} fields, but the table has {width} columns"
                 remedy = "Quote fields that contain the separator, or repair the line."
                 raise DataError(message, remedy, path=self._file.path, line=line)
+        for line, text in enumerate(self._file.open(), start=1):
+            if _has_stray_quote(text.rstrip(b"\r\n"), self._layout.separator.encode()):
+                message = "a double quote inside a field that is not quoted"
+                remedy = 'Quote the whole field and double the quote inside it: "12"" vinyl".'
+                raise DataError(message, remedy, path=self._file.path, line=line)
 
     def _records(self) -> Iterator[tuple[int, int, list[str]]]:
         """Row, first line, fields."""
         text = (line.decode("utf-8-sig") for line in self._file.open())
-        if self._layout.separator == MOVIELENS:
+        if not self._layout.quoted:
             for row, line in enumerate(text):
-                yield row, row + 1, line.rstrip("\r\n").split(MOVIELENS)
+                yield row, row + 1, line.rstrip("\r\n").split(self._layout.separator)
             return
+        csv.field_size_limit(LONGEST_LINE)
         reader = csv.reader(text, delimiter=self._layout.separator, strict=True)
         row, started = 0, 1
         try:
@@ -61,3 +67,7 @@ class TableLines:
             remedy = "Close the quote, or double quotes inside a quoted field."
             message = f"a quote that does not fit ({cause})"
             raise DataError(message, remedy, path=self._file.path, line=started) from None
+
+
+def _has_stray_quote(line: bytes, separator: bytes) -> bool:
+    return any(b'"' in field and field[:1] != b'"' for field in line.split(separator))

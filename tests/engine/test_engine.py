@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from moerec.artifacts.bundle import Bundle
+from moerec.engine.engine import Engine
 from moerec.models.loading import load_model
 from moerec.store.interfaces import EventStore
 from moerec.store.sql import open_event_store
-
-from moerec.engine.engine import Engine
 from moerec.transport.frames import (
     ErrorReply,
     EventPush,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from moerec.store.interfaces import EventStore
-from moerec.store.sql import open_event_store
 
 from moerec.engine.follower import FAR_BEHIND, PAGE, Follower
 from moerec.errors import StorageError
+from moerec.store.interfaces import EventStore
+from moerec.store.sql import open_event_store
 from moerec.types import Event, ItemId, StoredEvent, UserId
 
 
@@ -82,7 +82,7 @@ class Tail:
             raise StorageError("the disk is away")
         return self.end
 
-    def since(self, table_number: int, limit: int) -> list[StoredEvent]:  # noqa: ARG002
+    def since(self, table_number: int, limit: int) -> list[StoredEvent]:
         event = Event("e", UserId("anna"), ItemId(f"i{table_number + 1}"), 1)
         return [StoredEvent(event, 1, table_number + 1)] if table_number < self.end else []
 

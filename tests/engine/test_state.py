@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moerec.store.interfaces import EventStore
-from moerec.store.sql import open_event_store
 
 from moerec.engine.state import SEEN_LIMIT, HotUsers
+from moerec.store.interfaces import EventStore
+from moerec.store.sql import open_event_store
 from moerec.types import Event, ItemId, StoredEvent, UserId
 
 INDEXES = {ItemId(f"i{index}"): index for index in range(1, 10)}

@@ -1,0 +1,55 @@
+"""What the gateway knows of the items without an engine: titles, and what is popular."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Self
+
+from moerec.api.schemas import RecommendedItem
+from moerec.artifacts.bundle import Bundle, PopularItem
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The bundle's version, its items' titles, and its popular items, best first."""
+
+    version: str
+    titles: dict[str, str | None]
+    popular: list[PopularItem]
+    categories: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """The catalogue of a bundle."""
+        ids = bundle.id_map.ids
+        return cls(
+            bundle.version,
+            dict(zip(ids, bundle.titles, strict=True)),
+            bundle.popular,
+            dict(zip(ids, bundle.categories, strict=True)),
+        )
+
+    def popular_items(
+        self, k: int, exclude: Collection[str] = (), category: str | None = None
+    ) -> list[RecommendedItem]:
+        """The `k` most popular items, of one category if given; fewer if there are no more.
+
+        An item's score is the number of its events in the training data.
+        """
+        found: list[RecommendedItem] = []
+        for item in self.popular:
+            if len(found) == k:
+                break
+            if item.item_id in exclude:
+                continue
+            if category is not None and category not in self.categories[item.item_id]:
+                continue
+            found.append(
+                RecommendedItem(
+                    item_id=item.item_id,
+                    title=self.titles.get(item.item_id),
+                    rank=len(found) + 1,
+                    score=item.count,
+                    source="popular",
+                )
+            )
+        return found

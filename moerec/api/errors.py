@@ -1,0 +1,127 @@
+"""Every error as `application/problem+json` (RFC 9457), decided in this one place."""
+
+import http
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from moerec.api.schemas import FieldFault, Problem, plain
+from moerec.errors import MoerecError
+from moerec.observability.logging import request_id
+
+PROBLEM_TYPE: Final = "application/problem+json"
+RETRY_AFTER_S: Final = 1
+
+_CODES: Final = {
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "invalid_request",
+    500: "internal_error",
+    503: "unavailable",
+}
+_BODY_TAGS: Final = ("body", "query", "path", "header", "event", "batch")
+
+
+class ApiError(HTTPException):
+    """A refusal that a route or a middleware decides on; `code` is for programs, `detail` for people."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(status, detail)
+        self.code = code
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    code: str | None = None,
+    errors: list[FieldFault] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem document as a response."""
+    code = code or _CODES.get(status, "error")
+    document = Problem(
+        type=f"urn:moerec:problem:{code}",
+        title=http.HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=request_id.get(),
+        errors=errors or [],
+    )
+    more = (
+        {"Retry-After": str(RETRY_AFTER_S)} if status == http.HTTPStatus.SERVICE_UNAVAILABLE else {}
+    )
+    return Response(
+        document.model_dump_json(),
+        status_code=status,
+        media_type=PROBLEM_TYPE,
+        headers=more | dict(headers or {}),
+    )
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Turns each kind of error into a problem. What nobody expected is caught by the middleware."""
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(MoerecError, _moerec_error)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette looks handlers up by class
+    code = error.code if isinstance(error, ApiError) else None
+    return problem(error.status_code, error.detail, code=code, headers=error.headers)
+
+
+async def _moerec_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, MoerecError)  # noqa: S101 - Starlette looks handlers up by class
+    return problem(error.http_status, str(error).replace("\n", " "))
+
+
+async def _invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    faults = error.errors()
+    kind = request.headers.get("content-type", "")
+    if any(_body_was_not_read(fault) for fault in faults) and "json" not in kind:
+        return problem(
+            415, f"The body must be JSON, sent with Content-Type: application/json, not {kind!r}."
+        )
+    fields = [FieldFault(field=_field(fault), message=_message(fault)) for fault in faults]
+    detail = "; ".join(f"{fault.field}: {fault.message}" for fault in fields)
+    return problem(422, f"The request is not valid. {detail}", errors=fields)
+
+
+def _body_was_not_read(fault: dict[str, Any]) -> bool:
+    return fault["loc"][:1] == ("body",) and isinstance(fault.get("input"), bytes | str | None)
+
+
+def _field(fault: dict[str, Any]) -> str:
+    """The field's path as the caller wrote it: `events.3.user_id`, or `body` for the whole."""
+    place = list(fault["loc"])
+    if fault["type"] == "json_invalid":
+        return "body"
+    while place and place[0] in _BODY_TAGS:
+        place.pop(0)
+    return ".".join(map(str, place)) or "body"
+
+
+def _message(fault: dict[str, Any]) -> str:
+    if fault["type"] == "json_invalid":
+        return f"this is not JSON ({fault['ctx']['error']} at character {fault['loc'][-1]})"
+    return plain(fault["msg"])
+
+
+def problem_responses(
+    *statuses: Literal[404, 409, 413, 415, 422, 500, 503],
+) -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses`: these statuses are problems."""
+    return {
+        status: {"model": Problem, "description": http.HTTPStatus(status).phrase}
+        for status in statuses
+    }

@@ -1,0 +1,73 @@
+"""The parts that a running gateway holds, and how they are opened and closed."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from moerec.api.catalogue import Catalogue
+from moerec.api.ingest import IngestService
+from moerec.api.recommend import RecommendService
+from moerec.artifacts.bundle import Bundle, read_bundle
+from moerec.observability.metrics import Metrics
+from moerec.settings import Settings
+from moerec.store.cache import AnswerCache
+from moerec.store.interfaces import EventStore
+from moerec.store.sql import open_event_store
+from moerec.store.writer import GroupCommitWriter
+from moerec.transport.client import EngineClient, GrpcEngineClient
+from moerec.transport.frames import ListReply
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What the routes work with."""
+
+    catalogue: Catalogue
+    engine: EngineClient
+    store: EventStore
+    metrics: Metrics
+    recommend: RecommendService
+    ingest: IngestService
+
+
+@asynccontextmanager
+async def open_gateway(
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    bundle: Bundle | None,
+    engine: EngineClient | None,
+    store: EventStore | None,
+) -> AsyncIterator[Gateway]:
+    """A gateway with the given parts, and with those of the settings where none is given.
+
+    All parts, given or not, are closed at the end, in reverse order.
+    """
+    async with AsyncExitStack() as stack:
+        catalogue = Catalogue.of(bundle or read_bundle(settings.bundle_path()))
+        store = store or open_event_store(settings.database_url, settings.durability)
+        stack.callback(store.close)
+        writer = GroupCommitWriter(store, metrics.write)
+        stack.callback(writer.close)
+        engine = engine or GrpcEngineClient(settings.engine_address)
+        stack.push_async_callback(engine.close)
+        deadline_s = settings.deadline_ms / 1000
+        cache: AnswerCache[ListReply] = AnswerCache(settings.cache_ttl_s)
+        yield Gateway(
+            catalogue,
+            engine,
+            store,
+            metrics,
+            RecommendService(catalogue, engine, store, metrics, cache, deadline_s),
+            IngestService(writer, engine, metrics, deadline_s),
+        )
+
+
+def _gateway(request: Request) -> Gateway:
+    return cast(Gateway, request.app.state.gateway)
+
+
+GatewayDep = Annotated[Gateway, Depends(_gateway)]

@@ -1,0 +1,119 @@
+"""The use case of taking events in: durable first, then the engine, then the acknowledgement."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+from moerec.api.schemas import EventFault, EventIn, EventResult, EventsOut, RejectedEvent
+from moerec.errors import EngineUnavailableError
+from moerec.observability.metrics import Metrics
+from moerec.store.interfaces import Appended
+from moerec.store.writer import GroupCommitWriter
+from moerec.transport.client import EngineClient
+from moerec.transport.frames import EventPush, EventReply
+from moerec.types import Event, ItemId, UserId
+
+FUTURE_LIMIT_MS: Final = 3_600_000
+"""How far ahead of our clock an event's time may be: a later one would stay a user's newest event."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestService:
+    """Takes events in."""
+
+    writer: GroupCommitWriter
+    engine: EngineClient
+    metrics: Metrics
+    deadline_s: float
+
+    async def take(self, entries: Sequence[EventIn | EventFault]) -> EventsOut:
+        """Stores the valid events in one transaction; StorageError if it is refused.
+
+        The engine hears of new events before this returns, if it answers in time; if not, it reads
+        them from the table's tail.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        rejected: list[RejectedEvent] = []
+        places: list[int] = []
+        events: list[Event] = []
+        for index, entry in enumerate(entries):
+            fault = _fault(entry, now_ms)
+            if fault is not None:
+                rejected.append(RejectedEvent(index=index, code="invalid_event", message=fault))
+            elif isinstance(entry, EventIn):
+                places.append(index)
+                events.append(_event(entry, now_ms))
+        appended = await self.writer.append(events) if events else []
+        results: list[EventResult] = []
+        pushes: list[EventPush] = []
+        for index, event, one in zip(places, events, appended, strict=True):
+            conflict = _conflict(entries[index], one)
+            if conflict is not None:
+                rejected.append(
+                    RejectedEvent(index=index, code="event_id_conflict", message=conflict)
+                )
+                continue
+            duplicate = one.duplicate or one.conflict
+            results.append(
+                EventResult(
+                    event_id=one.event_id,
+                    status="duplicate" if duplicate else "accepted",
+                    number=one.user_number,
+                )
+            )
+            if not duplicate:
+                pushes.append(_push(event, one))
+        await self._tell_engine(pushes)
+        self.metrics.events(
+            accepted=len(pushes), duplicate=len(results) - len(pushes), rejected=len(rejected)
+        )
+        return EventsOut(results=results, rejected=sorted(rejected, key=lambda one: one.index))
+
+    async def _tell_engine(self, pushes: list[EventPush]) -> None:
+        confirmed = await asyncio.gather(*map(self._told, pushes))
+        self.metrics.pushes_failed(len(pushes) - sum(confirmed))
+
+    async def _told(self, push: EventPush) -> bool:
+        try:
+            return isinstance(await self.engine.ask(push, self.deadline_s), EventReply)
+        except EngineUnavailableError:
+            return False
+
+
+def _fault(entry: EventIn | EventFault, now_ms: int) -> str | None:
+    """Why an entry cannot be stored."""
+    if isinstance(entry, EventFault):
+        return entry.message
+    if entry.timestamp is not None and entry.timestamp > now_ms + FUTURE_LIMIT_MS:
+        return "timestamp: this is more than an hour in the future"
+    return None
+
+
+def _event(entry: EventIn, now_ms: int) -> Event:
+    return Event(
+        event_id=entry.event_id or uuid4().hex,
+        user_id=UserId(entry.user_id),
+        item_id=ItemId(entry.item_id),
+        timestamp_ms=now_ms if entry.timestamp is None else entry.timestamp,
+        type=entry.type,
+        value=entry.value,
+    )
+
+
+def _conflict(entry: EventIn | EventFault, one: Appended) -> str | None:
+    """Why an event's id was refused; a time that we made ourselves is no reason."""
+    made_time = isinstance(entry, EventIn) and entry.timestamp is None
+    differs = [name for name in one.differs if not (made_time and name == "timestamp_ms")]
+    if not differs:
+        return None
+    fields = ", ".join(name.removesuffix("_ms") for name in differs)
+    return f"event_id: {one.event_id!r} was stored before with another {fields}"
+
+
+def _push(event: Event, one: Appended) -> EventPush:
+    return EventPush(
+        event.user_id, event.item_id, event.timestamp_ms, one.user_number, one.table_number
+    )

@@ -1,0 +1,124 @@
+"""The gateway: `create_app` for servers and tests, `python -m moerec.api.main` for a process."""
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from moerec import __version__
+from moerec.api.description import describe
+from moerec.api.errors import add_error_handlers
+from moerec.api.gateway import open_gateway
+from moerec.api.middleware import RequestMiddleware
+from moerec.api.routes import docs, events, health, items, recommendations
+from moerec.artifacts.bundle import Bundle, read_bundle
+from moerec.errors import MoerecError, SettingsError
+from moerec.observability.logging import configure_logging
+from moerec.observability.metrics import Metrics
+from moerec.settings import Settings
+from moerec.store.interfaces import EventStore
+from moerec.store.sql import open_event_store
+from moerec.transport.client import EngineClient
+
+logger = logging.getLogger(__name__)
+
+BACKLOG: Final = 2048
+
+
+def create_app(
+    settings: Settings,
+    *,
+    bundle: Bundle | None = None,
+    engine: EngineClient | None = None,
+    store: EventStore | None = None,
+) -> FastAPI:
+    """The gateway as an ASGI application.
+
+    Nothing is opened before the application starts. Parts that are given here are used in place of
+    those of the settings, and closed with the application.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_gateway(
+            settings, metrics, bundle=bundle, engine=engine, store=store
+        ) as gateway:
+            app.state.gateway = gateway
+            yield
+
+    app = FastAPI(
+        title="moerec",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+    )
+    for routes in (recommendations, items, events, health, docs):
+        app.include_router(routes.router)
+    docs.mount_assets(app)
+    add_error_handlers(app)
+    app.add_middleware(RequestMiddleware, metrics=metrics, max_body_bytes=settings.max_body_bytes)
+    describe(app)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def main() -> int:
+    """Serves until SIGTERM or Ctrl-C, then finishes what is under way. Returns the exit code."""
+    try:
+        settings = Settings.load()
+        configure_logging(settings.log_level)
+        bundle = read_bundle(settings.bundle_path())
+        listener = _listen(settings)
+        store = open_event_store(settings.database_url, settings.durability)
+    except MoerecError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, bundle=bundle, store=store),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=settings.shutdown_s,
+        )
+    )
+    # uvicorn raises the signal again when it is done; then the process shall end with exit code 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _already_shut_down)
+    logger.info("Listening on http://%s:%d", *listener.getsockname()[:2])
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _already_shut_down(*_: Any) -> None:  # noqa: ANN401 - a signal handler
+    pass
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket; SettingsError if the address is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}.",
+            "Choose another port: MOEREC_PORT, or --port.",
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What surrounds every request: its id, its measure, its largest body, and its last safety net."""
+
+import logging
+import re
+import time
+from secrets import token_hex
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from moerec.api.errors import ApiError, problem
+from moerec.observability.logging import request_id
+from moerec.observability.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+UNMATCHED: Final = "unmatched"
+_REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class RequestMiddleware:
+    """Gives each request an id (`X-Request-Id`, the caller's own if it is printable), counts and times
+    it by its route, refuses bodies over `max_body_bytes`, and turns a surprise into a problem document."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        own_id = given if _REQUEST_ID.fullmatch(given) else token_hex(8)
+        token = request_id.set(own_id)
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = own_id
+            await send(message)
+
+        try:
+            if self._announces_too_much(headers):
+                await self._too_large()(scope, receive, send_with_id)
+            else:
+                await self._app(scope, self._limited(receive), send_with_id)
+        except Exception:
+            logger.exception("A request failed: %s %s", scope["method"], scope["path"])
+            if not status:
+                answer = problem(500, "The gateway failed on this request; its log tells more.")
+                await answer(scope, receive, send_with_id)
+        finally:
+            route = getattr(scope.get("route"), "path_format", UNMATCHED)
+            self._metrics.request(route, scope["method"], status, time.perf_counter() - start)
+            request_id.reset(token)
+
+    def _announces_too_much(self, headers: Headers) -> bool:
+        length = headers.get("content-length", "")
+        return length.isdecimal() and int(length) > self._max_body_bytes
+
+    def _limited(self, receive: Receive) -> Receive:
+        """Counts a body that did not say its length."""
+        size = 0
+
+        async def receive_limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._max_body_bytes:
+                raise ApiError(413, "body_too_large", self._limit_text())
+            return message
+
+        return receive_limited
+
+    def _too_large(self) -> ASGIApp:
+        return problem(413, self._limit_text())
+
+    def _limit_text(self) -> str:
+        return f"A request body may have {self._max_body_bytes} bytes."

@@ -1,0 +1,169 @@
+"""The use case of asking for a list: the engine first, popular items when it has no answer."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Final
+
+from moerec.api.catalogue import Catalogue
+from moerec.api.schemas import (
+    Fallback,
+    ModelInfo,
+    Recommendations,
+    RecommendationsIn,
+    RecommendedItem,
+    Timings,
+)
+from moerec.errors import EngineUnavailableError, StorageError
+from moerec.observability.metrics import Metrics
+from moerec.store.cache import AnswerCache
+from moerec.store.interfaces import EventStore
+from moerec.transport.client import EngineClient
+from moerec.transport.frames import ListReply, RecommendRequest, SimilarRequest
+from moerec.types import UserId
+
+logger = logging.getLogger(__name__)
+
+SEEN_LIMIT: Final = 2000
+"""Items of a user that a fallback list leaves out, the newest first."""
+
+SEEN_TIMEOUT_S: Final = 0.1
+
+_REASONS: Final = {
+    "anonymous": "Neither user_id nor history was given",
+    "unknown_user": "No events of this user are stored yet",
+    "empty_history": "The history is empty",
+    "no_known_items": "The model knows none of the user's items",
+    "unknown_item": "The model does not know this item",
+    "engine_unavailable": "The model did not answer in time",
+    "engine_error": "The model failed on this request",
+}
+_FAULTS: Final = ("engine_unavailable", "engine_error")
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendService:
+    """Makes lists. Never fails: where the engine has no answer, the popular items are one."""
+
+    catalogue: Catalogue
+    engine: EngineClient
+    store: EventStore
+    metrics: Metrics
+    similar_cache: AnswerCache[ListReply]
+    deadline_s: float
+
+    async def recommend(self, query: RecommendationsIn) -> Recommendations:
+        """The list for a user or a history."""
+        start = time.perf_counter()
+        if query.user_id is None and query.history is None:
+            items = self.catalogue.popular_items(query.k, set(query.exclude_item_ids))
+            return self._fallback("anonymous", items, start)
+        reply = await self._ask(
+            RecommendRequest(
+                query.user_id, query.history, query.k, query.exclude_item_ids, query.exclude_seen
+            )
+        )
+        if reply.fallback is None:
+            return self._from_model(reply, start)
+        exclude = set(query.exclude_item_ids)
+        if query.exclude_seen and reply.fallback != "unknown_user":
+            exclude.update(await self._seen(query))
+        return self._fallback(reply.fallback, self.catalogue.popular_items(query.k, exclude), start)
+
+    async def similar(self, item_id: str, k: int) -> Recommendations:
+        """The items nearest to an item."""
+        start = time.perf_counter()
+        key = (self.catalogue.version, item_id, k)
+        known = self.similar_cache.get(key)
+        self.metrics.cache(hit=known is not None)
+        reply = known or await self._ask(SimilarRequest(item_id, k))
+        if reply.fallback is not None:
+            return self._fallback(
+                reply.fallback, self.catalogue.popular_items(k, (item_id,)), start
+            )
+        if known is None:
+            self.similar_cache.put(key, reply)
+        return self._from_model(reply, start, cached=known is not None)
+
+    def popular(self, k: int, category: str | None) -> Recommendations:
+        """The most popular items: what was asked for here, and so no fallback."""
+        start = time.perf_counter()
+        return self._answer(self.catalogue.popular_items(k, category=category), start)
+
+    async def _ask(self, request: RecommendRequest | SimilarRequest) -> ListReply:
+        """The engine's list; what goes wrong is a list without items and the fallback's code."""
+        try:
+            reply = await self.engine.ask(request, self.deadline_s)
+        except EngineUnavailableError:
+            self.metrics.engine_up(False)
+            return ListReply([], fallback="engine_unavailable")
+        self.metrics.engine_up(True)
+        if isinstance(reply, ListReply):
+            return reply
+        logger.warning("The engine answered %s", reply)
+        return ListReply([], fallback="engine_error")
+
+    async def _seen(self, query: RecommendationsIn) -> Collection[str]:
+        """The items that the user has seen, as far as the store says so quickly."""
+        if query.history is not None or query.user_id is None:
+            return query.history or ()
+        try:
+            async with asyncio.timeout(SEEN_TIMEOUT_S):
+                return await asyncio.to_thread(self.store.seen, UserId(query.user_id), SEEN_LIMIT)
+        except (StorageError, TimeoutError) as error:
+            logger.warning("The user's seen items are not known: %s", error)
+            return ()
+
+    def _from_model(
+        self, reply: ListReply, start: float, *, cached: bool = False
+    ) -> Recommendations:
+        self.metrics.experts(reply.experts)
+        titles = self.catalogue.titles
+        items = [
+            RecommendedItem(
+                item_id=item.item_id,
+                title=titles.get(item.item_id),
+                rank=rank,
+                score=item.score,
+                source="model",
+            )
+            for rank, item in enumerate(reply.items, start=1)
+        ]
+        return self._answer(items, start, reply=reply, cached=cached)
+
+    def _fallback(self, code: str, items: list[RecommendedItem], start: float) -> Recommendations:
+        self.metrics.fallback(code)
+        reason = f"{_REASONS.get(code, code)}, so these items are the popular ones."
+        answer = self._answer(items, start)
+        answer.fallback = Fallback(code=code, reason=reason)
+        answer.degraded = "popular" if code in _FAULTS else None
+        return answer
+
+    def _answer(
+        self,
+        items: list[RecommendedItem],
+        start: float,
+        *,
+        reply: ListReply | None = None,
+        cached: bool = False,
+    ) -> Recommendations:
+        experts = reply.experts if reply else []
+        return Recommendations(
+            recommendation_id=token_hex(16),
+            items=items,
+            model=ModelInfo(
+                version=self.catalogue.version,
+                experts_active=sum(map(len, experts)) / len(experts) if experts else None,
+                experts=experts,
+            ),
+            fallback=None,
+            degraded=None,
+            cached=cached,
+            timings_ms=Timings(
+                total=round(1000 * (time.perf_counter() - start), 3),
+                engine=round(reply.engine_ms, 3) if reply and not cached else None,
+            ),
+        )

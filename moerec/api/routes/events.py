@@ -1,0 +1,38 @@
+"""Events come in."""
+
+from fastapi import APIRouter, Response
+from fastapi.exceptions import RequestValidationError
+
+from moerec.api.errors import ApiError, problem_responses
+from moerec.api.gateway import GatewayDep
+from moerec.api.schemas import EventBatchIn, EventsIn, EventsOut
+
+router = APIRouter(tags=["events"])
+
+
+@router.post(
+    "/v1/events",
+    status_code=202,
+    response_model=EventsOut,
+    responses=problem_responses(409, 413, 415, 422, 503),
+    summary="Tell what users did",
+)
+async def post_events(body: EventsIn, gateway: GatewayDep) -> Response:
+    """Takes one event, or `{"events": [...]}` with up to 500.
+
+    What is acknowledged is durable, and in the user's next list. The same `event_id` again is
+    answered as a `duplicate` and counts once. In a batch each faulty event is rejected by its index
+    and the others are stored; a single faulty event is an error.
+    """
+    if isinstance(body, EventBatchIn):
+        taken = await gateway.ingest.take(body.events)
+    else:
+        taken = await gateway.ingest.take([body])
+        for refused in taken.rejected:
+            if refused.code == "event_id_conflict":
+                raise ApiError(409, refused.code, refused.message)
+            field, _, message = refused.message.partition(": ")
+            raise RequestValidationError(
+                [{"loc": ("body", field), "msg": message, "type": "value_error"}]
+            )
+    return Response(taken.model_dump_json(), status_code=202, media_type="application/json")

@@ -1,0 +1,42 @@
+"""Lists for users and histories."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from moerec.api.errors import problem_responses
+from moerec.api.gateway import GatewayDep
+from moerec.api.routes.answers import answer
+from moerec.api.schemas import DEFAULT_K, Id, K, Recommendations, RecommendationsIn
+
+router = APIRouter(tags=["recommendations"])
+
+
+@router.post(
+    "/v1/recommendations",
+    response_model=Recommendations,
+    responses=problem_responses(413, 415, 422),
+    summary="Recommend items, with every option",
+)
+async def post_recommendations(query: RecommendationsIn, gateway: GatewayDep) -> Response:
+    """Ranks the catalogue for a user (by their stored events) or for a history in the request.
+
+    Always answers with a list: where the model has no answer, the list holds popular items and
+    `fallback` says why.
+    """
+    return answer(await gateway.recommend.recommend(query))
+
+
+@router.get(
+    "/v1/users/{user_id:path}/recommendations",
+    response_model=Recommendations,
+    responses=problem_responses(422),
+    summary="Recommend items to a user",
+)
+async def get_recommendations(
+    user_id: Annotated[Id, Path(description="The user; unknown users get popular items.")],
+    gateway: GatewayDep,
+    k: K = DEFAULT_K,
+) -> Response:
+    """The same for one stored user, for a browser or curl."""
+    return answer(await gateway.recommend.recommend(RecommendationsIn(user_id=user_id, k=k)))

@@ -1,0 +1,45 @@
+"""Log lines as JSON objects, one a line, each with the request it belongs to."""
+
+import contextvars
+import json
+import logging
+import sys
+import time
+from typing import Final
+
+request_id: Final[contextvars.ContextVar[str | None]] = contextvars.ContextVar(
+    "request_id", default=None
+)
+"""The request that the current task works on."""
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"time": ..., "level": ..., "logger": ..., "message": ..., "request_id": ..., "exception": ...}`.
+
+    `request_id` and `exception` stand only where there is one. Times are UTC.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if (current := request_id.get()) is not None:
+            line["request_id"] = current
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure_logging(level: str) -> None:
+    """Sends all log lines of this process to standard error as JSON. `level`: debug, info, ..."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        server = logging.getLogger(name)
+        server.handlers.clear()
+        server.propagate = True

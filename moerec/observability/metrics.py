@@ -1,0 +1,142 @@
+"""Every metric of a moerec process, in Prometheus' format.
+
+| metric | type | labels | what it counts |
+|---|---|---|---|
+| `moerec_requests_total` | counter | route, method, status | answered HTTP requests, by route template |
+| `moerec_request_seconds` | histogram | route | time from a request's head to the end of its answer |
+| `moerec_events_total` | counter | outcome | events by `accepted`, `duplicate`, `rejected` |
+| `moerec_event_pushes_failed_total` | counter | | stored events that the engine did not confirm in time |
+| `moerec_fallbacks_total` | counter | code | lists that the model did not make, by fallback code |
+| `moerec_expert_activations_total` | counter | layer, expert | experts awake for an answer |
+| `moerec_engine_up` | gauge | | 1 if the last question to the engine was answered |
+| `moerec_store_write_seconds` | histogram | | time of one transaction of the event store |
+| `moerec_cache_hits_total` | counter | | answers repeated from the cache |
+| `moerec_cache_misses_total` | counter | | answers that the cache did not have |
+
+Labels take few values: never a user or an item. Process metrics (`process_*`) come with them.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Final
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+REQUEST_BUCKETS: Final = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+)
+"""Seconds, with an edge on each promise (100 ms) and deadline (250 ms)."""
+
+WRITE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._requests = Counter(
+            "moerec_requests",
+            "Answered HTTP requests",
+            ["route", "method", "status"],
+            registry=self._registry,
+        )
+        self._request_seconds = Histogram(
+            "moerec_request_seconds",
+            "Seconds to answer a request",
+            ["route"],
+            buckets=REQUEST_BUCKETS,
+            registry=self._registry,
+        )
+        self._events = self._counter("moerec_events", "Events by outcome", "outcome")
+        self._fallbacks = self._counter("moerec_fallbacks", "Lists the model did not make", "code")
+        self._experts = self._counter(
+            "moerec_expert_activations", "Experts awake for an answer", "layer", "expert"
+        )
+        self._engine_up = Gauge(
+            "moerec_engine_up", "Whether the engine answered last time", registry=self._registry
+        )
+        self._pushes_failed = self._counter(
+            "moerec_event_pushes_failed", "Stored events the engine did not confirm in time"
+        )
+        self._write_seconds = Histogram(
+            "moerec_store_write_seconds",
+            "Seconds of one transaction of the event store",
+            buckets=WRITE_BUCKETS,
+            registry=self._registry,
+        )
+        self._cache_hits = self._counter("moerec_cache_hits", "Answers repeated from the cache")
+        self._cache_misses = self._counter("moerec_cache_misses", "Answers the cache did not have")
+        # `labels()` costs more than `inc()`: children are looked up once.
+        self._request_child = cache(self._requests.labels)
+        self._seconds_child = cache(self._request_seconds.labels)
+        self._expert_child = cache(self._experts.labels)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """An HTTP request was answered."""
+        self._request_child(route, method, status).inc()
+        self._seconds_child(route).observe(seconds)
+
+    def events(self, *, accepted: int, duplicate: int, rejected: int) -> None:
+        """Events arrived."""
+        self._events.labels("accepted").inc(accepted)
+        self._events.labels("duplicate").inc(duplicate)
+        self._events.labels("rejected").inc(rejected)
+
+    def pushes_failed(self, count: int) -> None:
+        """The engine did not confirm so many events."""
+        self._pushes_failed.inc(count)
+
+    def fallback(self, code: str) -> None:
+        """A list came from the fallback."""
+        self._fallbacks.labels(code).inc()
+
+    def experts(self, layers: Sequence[Sequence[int]]) -> None:
+        """So these experts were awake, layer by layer."""
+        for layer, experts in enumerate(layers):
+            for expert in experts:
+                self._expert_child(layer, expert).inc()
+
+    def engine_up(self, up: bool) -> None:
+        """The engine answered, or did not."""
+        self._engine_up.set(up)
+
+    def write(self, seconds: float) -> None:
+        """A transaction of the event store ended."""
+        self._write_seconds.observe(seconds)
+
+    def cache(self, *, hit: bool) -> None:
+        """The cache was asked."""
+        (self._cache_hits if hit else self._cache_misses).inc()
+
+    def exposition(self) -> bytes:
+        """All metrics as Prometheus reads them (`CONTENT_TYPE`)."""
+        return generate_latest(self._registry)

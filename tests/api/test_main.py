@@ -1,0 +1,149 @@
+"""The gateway as a process: its imports, its refusals, its end, and kill -9."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from moerec.store.sql import open_event_store
+from tests.api.toy import toy_bundle
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("MOEREC_")
+    }
+    chosen = {
+        "MOEREC_BUNDLE": str(folder / "bundle"),
+        "MOEREC_DATABASE_URL": f"sqlite:///{folder}/events.db",
+        "MOEREC_ENGINE_ADDRESS": f"unix:{folder}/engine.sock",
+        "MOEREC_PORT": "0",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "moerec.api.main"],
+        env=environment | {"PYTHONPATH": str(ROOT)} | chosen | settings,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def listening(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """A gateway process without an engine, and a client for it."""
+    process = start(folder)
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if found := re.search(r"Listening on (http://[\d.:]+)", line):
+                break
+        else:
+            pytest.fail("the gateway ended before it listened")
+        with httpx.Client(base_url=found[1], timeout=10) as client:
+            yield process, client
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    toy_bundle(tmp_path / "bundle")
+    return tmp_path
+
+
+def test_the_gateway_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, moerec.api.main; "
+        "sys.exit(' '.join({'torch', 'scipy', 'pandas', 'pyarrow'} & set(sys.modules)) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_sigterm_ends_it_cleanly(folder: Path) -> None:
+    with listening(folder) as (process, client):
+        assert client.get("/livez").status_code == 200
+        assert client.get("/v1/users/ann/recommendations").json()["fallback"] is not None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+
+
+def test_after_kill_9_every_acknowledged_event_is_in_the_table(folder: Path) -> None:
+    acknowledged: dict[str, int] = {}
+    for life in range(2):
+        with listening(folder) as (process, client):
+            killer = threading.Timer(0.8, process.kill)
+            killer.start()
+            number = 0
+            while True:
+                batch = [
+                    {
+                        "event_id": f"{life}-{number}-{place}",
+                        "user_id": f"u{place}",
+                        "item_id": "i1",
+                    }
+                    for place in range(3)
+                ]
+                try:
+                    answer = client.post("/v1/events", json={"events": batch})
+                except httpx.TransportError:
+                    break
+                assert answer.status_code == 202
+                for one in answer.json()["results"]:
+                    acknowledged[one["event_id"]] = one["number"]
+                number += 1
+            killer.join()
+    store = open_event_store(f"sqlite:///{folder}/events.db")
+    stored = {one.event.event_id: one.user_number for one in store.since(0, 1_000_000)}
+    store.close()
+    assert len(acknowledged) > 20
+    assert {event_id: stored.get(event_id) for event_id in acknowledged} == acknowledged
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"MOEREC_HOST": "0.0.0.0"}, "no authentication yet"),  # noqa: S104
+        ({"MOEREC_PROT": "1"}, "Did you mean MOEREC_PORT?"),
+        ({"MOEREC_BUNDLE": "elsewhere"}, "elsewhere is not a bundle"),
+        ({"MOEREC_DATABASE_URL": "mysql://db/x"}, "mysql is not a database"),
+    ],
+)
+def test_a_start_that_cannot_work_ends_with_one_clear_message(
+    folder: Path, settings: dict[str, str], reason: str
+) -> None:
+    process = start(folder, **settings)
+    _, message = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert message.startswith("error: ")
+    assert reason in message
+    assert "Traceback" not in message
+
+
+def test_a_port_that_is_taken_is_named(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start(folder, MOEREC_PORT=str(port))
+        _, message = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert f"Cannot listen on 127.0.0.1:{port}" in message
+
+
+def test_it_starts_in_a_few_seconds(folder: Path) -> None:
+    begun = time.perf_counter()
+    with listening(folder) as (_, client):
+        assert client.get("/livez").status_code == 200
+        assert time.perf_counter() - begun < 20

@@ -1,0 +1,29 @@
+"""The metrics that exist are those that the module's table names."""
+
+import re
+
+from moerec.observability import metrics
+from moerec.observability.metrics import Metrics
+
+
+def test_the_table_names_every_metric_and_nothing_else() -> None:
+    own = Metrics()
+    own.request("/x", "GET", 200, 0.1)
+    own.events(accepted=1, duplicate=1, rejected=1)
+    own.fallback("anonymous")
+    own.experts([[0], [1]])
+    text = own.exposition().decode()
+    exposed = set(re.findall(r"^# TYPE (moerec_\w+) ", text, re.MULTILINE))
+    named = set(re.findall(r"^\| `(moerec_\w+)`", metrics.__doc__ or "", re.MULTILINE))
+    assert exposed == named
+
+
+def test_two_registries_do_not_meet() -> None:
+    first, second = Metrics(), Metrics()
+    first.fallback("anonymous")
+    assert b'code="anonymous"' not in second.exposition()
+
+
+def test_the_promise_and_the_deadline_are_bucket_edges() -> None:
+    """An edge elsewhere would make a share of requests under 100 ms an interpolation."""
+    assert {0.1, 0.25} <= set(metrics.REQUEST_BUCKETS)
