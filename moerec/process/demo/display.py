@@ -37,17 +37,18 @@ class Display:
         """A line that the reader may copy into a shell."""
         self.say(f"$ {text}", "cyan")
 
-    def listing(self, listing: Listing, before: Sequence[ItemId] | None = None) -> None:
-        """A list; with `before`, the list it replaces, each film's movement too."""
+    def listing(
+        self, listing: Listing, before: Sequence[ItemId] | None = None, length: int | None = None
+    ) -> None:
+        """The first `length` of a list; with `before`, the list it replaces, each film's movement too."""
         table = Table(box=None, show_header=False, padding=(0, 1, 0, 1))
         table.add_column(justify="right", style="dim")
         table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_column(no_wrap=True)
-        moves = (
-            [0] * len(listing.item_ids) if before is None else movements(before, listing.item_ids)
-        )
-        for rank, (item_id, move) in enumerate(zip(listing.item_ids, moves, strict=True), start=1):
-            table.add_row(str(rank), Text(self.name(item_id)), self._movement(move))
+        shown = listing.item_ids[:length]
+        moves = movements(before, shown) if before is not None else None
+        for place, item_id in enumerate(shown):
+            movement = self._movement(moves[place]) if moves else None
+            table.add_row(str(place + 1), Text(self.name(item_id)), movement)
         self.console.print(table)
 
     def footer(self, listing: Listing) -> None:

@@ -11,6 +11,9 @@ from moerec.process.demo.viewer import Listing, Viewer
 from moerec.types import ItemId, UserId
 
 LENGTH = 10
+DEPTH = 100
+"""Places of a list that are asked for, so that a film's way up from far below is seen too."""
+
 HELP = "Type a film to watch it, or: list, similar FILM, new (another viewer), quit"
 
 ReadLine = Callable[[], str | None]
@@ -53,12 +56,12 @@ class Talk:
             case (("help" | "?"), ""):
                 self._display.say(HELP)
             case "list", "":
-                self._show_list(self._viewer.ask(LENGTH))
+                self._show_list(self._viewer.ask(DEPTH))
             case "new", "":
                 self._viewer = replace(self._viewer, user_id=new_user_id())
                 self._before = None
                 self._display.say(f"You are {self._viewer.user_id} now.")
-                self._show_list(self._viewer.ask(LENGTH))
+                self._show_list(self._viewer.ask(DEPTH))
             case "similar", film if film:
                 self._with_film(film, self._show_similar)
             case _:
@@ -82,15 +85,16 @@ class Talk:
 
     def _watch(self, item_id: ItemId) -> None:
         if self._before is None:
-            self._before = self._viewer.ask(LENGTH).item_ids
+            self._before = self._viewer.ask(DEPTH).item_ids
         stored = self._viewer.watch(item_id)
         self._display.say(f"Watched {self._display.name(item_id)}, stored in {stored.ms:.1f} ms.")
-        self._show_list(self._viewer.ask(LENGTH))
+        self._show_list(self._viewer.ask(DEPTH))
 
     def _show_list(self, listing: Listing) -> None:
-        self._display.listing(listing, self._before)
+        self._display.listing(listing, self._before, LENGTH)
         self._display.footer(listing)
-        self._before = self._shown = listing.item_ids
+        self._before = listing.item_ids
+        self._shown = listing.item_ids[:LENGTH]
 
     def _show_similar(self, item_id: ItemId) -> None:
         listing = self._viewer.similar(item_id, LENGTH)
