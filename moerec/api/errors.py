@@ -1,6 +1,5 @@
 """Every error as `application/problem+json` (RFC 9457), decided in this one place."""
 
-import http
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -15,16 +14,20 @@ from moerec.observability.logging import request_id
 PROBLEM_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
 
-_CODES: Final = {
-    404: "not_found",
-    405: "method_not_allowed",
-    409: "conflict",
-    413: "body_too_large",
-    415: "unsupported_media_type",
-    422: "invalid_request",
-    500: "internal_error",
-    503: "unavailable",
+_KINDS: Final = {
+    # Our own words: those of `http.HTTPStatus` change with the version of Python.
+    400: ("bad_request", "Bad Request"),
+    404: ("not_found", "Not Found"),
+    405: ("method_not_allowed", "Method Not Allowed"),
+    409: ("conflict", "Conflict"),
+    413: ("body_too_large", "Content Too Large"),
+    415: ("unsupported_media_type", "Unsupported Media Type"),
+    422: ("invalid_request", "Unprocessable Content"),
+    500: ("internal_error", "Internal Server Error"),
+    503: ("unavailable", "Service Unavailable"),
 }
+"""HTTP status -> the code and the title of its problems."""
+
 _BODY_TAGS: Final = ("body", "query", "path", "header", "event", "batch")
 
 
@@ -45,19 +48,18 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem document as a response."""
-    code = code or _CODES.get(status, "error")
+    usual_code, title = _KINDS.get(status, ("error", "Error"))
+    code = code or usual_code
     document = Problem(
         type=f"urn:moerec:problem:{code}",
-        title=http.HTTPStatus(status).phrase,
+        title=title,
         status=status,
         detail=detail,
         code=code,
         request_id=request_id.get(),
         errors=errors or [],
     )
-    more = (
-        {"Retry-After": str(RETRY_AFTER_S)} if status == http.HTTPStatus.SERVICE_UNAVAILABLE else {}
-    )
+    more = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
     return Response(
         document.model_dump_json(),
         status_code=status,
@@ -118,10 +120,7 @@ def _message(fault: dict[str, Any]) -> str:
 
 
 def problem_responses(
-    *statuses: Literal[404, 409, 413, 415, 422, 500, 503],
+    *statuses: Literal[400, 409, 413, 415, 422, 503],
 ) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses`: these statuses are problems."""
-    return {
-        status: {"model": Problem, "description": http.HTTPStatus(status).phrase}
-        for status in statuses
-    }
+    return {status: {"model": Problem, "description": _KINDS[status][1]} for status in statuses}

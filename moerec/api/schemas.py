@@ -24,9 +24,9 @@ MOST_K: Final = 100
 MOST_EVENTS: Final = 500
 MOST_IDS: Final = 1000
 
-Id = Annotated[
-    str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\u0000-\u001f\u007f]+$")
-]
+_NO_CONTROLS: Final = r"^[^\u0000-\u001f\u007f]+$"
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_NO_CONTROLS)]
 """An id of the caller: 1 to 256 characters, no control characters."""
 
 K = Annotated[int, Field(ge=1, le=MOST_K, description="Length of the list.")]
@@ -67,7 +67,7 @@ Timestamp = Annotated[
 
 
 class _In(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class RecommendationsIn(_In):
@@ -150,7 +150,11 @@ class EventIn(_In):
     timestamp: Timestamp | None = None
     """When it happened; now if you give none."""
 
-    type: Annotated[str, StringConstraints(min_length=1, max_length=64)] = DEFAULT_EVENT_TYPE
+    type: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_NO_CONTROLS)] = (
+        DEFAULT_EVENT_TYPE
+    )
+    """What the user did, in your words: view, click, purchase, rating ..."""
+
     value: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """A rating or a weight, where there is one."""
 

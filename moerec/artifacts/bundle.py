@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from moerec import __version__
-from moerec.artifacts.folder import new_folder, sha256
+from moerec.artifacts.files import new_folder, sha256
 from moerec.artifacts.trained_on import TrainedOn
 from moerec.data.id_map import IdMap
 from moerec.errors import ArtifactError

@@ -1,25 +1,25 @@
 """The checkpoint: what an interrupted training hands to its continuation. Never read by serving.
 
-    state.json            where the training stood, its settings, sha256 of the arrays
-    arrays.safetensors    weights, best weights so far, optimiser state
-
-It lies beside the bundle-to-be (`<bundle>.checkpoint`) and goes when the bundle is written.
+One safetensors file beside the bundle-to-be (`<bundle>.checkpoint`): weights, best weights so far and
+optimiser state as arrays, everything else as JSON in its header. One file, because replacing a file is
+one step: a kill at any moment leaves the old checkpoint or the new one.
 """
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
-from moerec.artifacts.folder import new_folder, sha256
+from moerec.artifacts.files import storage_error, write_file
 from moerec.errors import ArtifactError
 
-FORMAT: Final = 1
+FORMAT: Final = "1"
 REMEDY: Final = "Start over with --restart; the checkpoint is then thrown away."
 
 
@@ -37,27 +37,37 @@ def checkpoint_path(bundle: Path) -> Path:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint at `path`, whole. `StorageError` if the disk refuses."""
-    with new_folder(path, replace=True) as folder:
-        save_file(checkpoint.arrays, folder / "arrays.safetensors")
-        state = {
-            "format": FORMAT,
-            "arrays_sha256": sha256(folder / "arrays.safetensors"),
-            "state": checkpoint.state,
-        }
-        (folder / "state.json").write_bytes(msgspec.json.encode(state))
+    """Replace the checkpoint at `path`. `StorageError` if the disk refuses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    header = {
+        "format": FORMAT,
+        "sha256": _digest(checkpoint.arrays),
+        "state": msgspec.json.encode(checkpoint.state).decode(),
+    }
+    write_file(path, save(checkpoint.arrays, header))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint at `path`; `ArtifactError` if it is damaged or of another format."""
     try:
-        outer = msgspec.json.decode((path / "state.json").read_bytes())
-        if outer["format"] != FORMAT:
-            raise ArtifactError(f"{path}: checkpoint format {outer['format']} is not known", REMEDY)
-        if sha256(path / "arrays.safetensors") != outer["arrays_sha256"]:
-            raise ArtifactError(
-                f"{path}: arrays.safetensors is not the file that was written", REMEDY
-            )
-        return Checkpoint(outer["state"], load_file(path / "arrays.safetensors"))
-    except (OSError, msgspec.DecodeError, SafetensorError, KeyError, TypeError) as error:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise ArtifactError(f"{path} is not a checkpoint that this version reads", REMEDY)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if _digest(arrays) != header["sha256"]:
+            raise ArtifactError(f"{path}: the arrays are not those that were written", REMEDY)
+        return Checkpoint(msgspec.json.decode(header["state"]), arrays)
+    except (OSError, SafetensorError, msgspec.DecodeError, KeyError) as error:
         raise ArtifactError(f"{path}: the checkpoint cannot be read: {error}", REMEDY) from error
+
+
+def _digest(arrays: dict[str, NDArray[np.generic]]) -> str:
+    digest = sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()

@@ -12,6 +12,7 @@ NO_ID: Final = ("", "nan", "NaN", "NAN", "null", "NULL", "None", "<NA>", "NaT")
 """Texts that stand for a missing id in exported tables."""
 
 LONGEST_EVENT: Final = 64
+_EXACT: Final = 2**53  # beyond it a float does not hold every whole number
 _ID_REMEDY: Final = "Every event needs a user and an item: fill the id in, or drop the row."
 
 
@@ -66,18 +67,18 @@ def ids(raw: RawLog, role: str) -> pl.Series:
     if len(missing):
         row = int(missing[0])
         value = raw.frame.get_column(role)[row]
-        shown = "nothing" if value is None or value == "" else shortened(value)
-        raise raw.error(row, role, f"{shown} where the id of the {role} belongs", _ID_REMEDY)
+        raise raw.error(
+            row, role, f"{_shown(value)} where the id of the {role} belongs", _ID_REMEDY
+        )
     return column
 
 
 def _whole_numbers(raw: RawLog, role: str, column: pl.Series) -> pl.Series:
-    wrong = (
-        (column.is_null() | column.is_nan() | (column != column.round())).fill_null(True).arg_true()
-    )
+    whole = column.is_finite() & (column == column.round()) & (column.abs() <= _EXACT)
+    wrong = (~whole.fill_null(False)).arg_true()
     if len(wrong):
         row = int(wrong[0])
-        message = f"{shortened(column[row])} where the id of the {role} belongs"
+        message = f"{_shown(column[row])} where the id of the {role} belongs"
         remedy = "An id is a text or a whole number. " + _ID_REMEDY
         raise raw.error(row, role, message, remedy)
     return column

@@ -75,8 +75,10 @@ def read_text_columns(
 
 
 def _without_blank_lines(log: RawLog, lines: TableLines) -> RawLog:
-    """Rows without any of our values: blank lines are dropped, others stay (and are refused later)."""
-    empty = log.frame.select(pl.all_horizontal(pl.all().is_null()).arg_true()).to_series()
+    """A blank line reads as a row without ids: dropped here; other such rows are refused later."""
+    empty = log.frame.select(
+        (pl.col("user").is_null() | pl.col("item").is_null()).arg_true()
+    ).to_series()
     blank = lines.blank_among(empty.to_list())
     if not blank:
         return log
@@ -168,7 +170,8 @@ def _refuse_nested_ids(log: RawLog) -> None:
 
 def _read_parquet(file: CheckedFile, names: ColumnNames) -> RawLog:
     try:
-        header = list(pl.read_parquet_schema(file.path))
+        with file.path.open("rb") as content:
+            header = list(pl.read_parquet_schema(content))
         chosen = choose_columns(header, names, file.path)
         frame = pl.read_parquet(
             file.path, columns=[header[place] for place in set(chosen.values())], glob=False

@@ -1,7 +1,7 @@
 """An evaluation of a bundle on a log: the model beside its baselines, as a table, JSON and lists."""
 
 import csv
-import tempfile
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from moerec.artifacts.bundle import Bundle
-from moerec.artifacts.folder import storage_error
+from moerec.artifacts.files import write_file
 from moerec.data.interactions import Interactions
 from moerec.data.sequences import Histories, build_histories
 from moerec.data.split import HoldOut, hold_out
@@ -96,19 +96,18 @@ class Report:
             "unknown_targets": self.unknown_targets,
             "results": {result.name: result.summary for result in self.results},
         }
-        _write(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+        write_file(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
 
     def write_recommendations(self, path: Path) -> None:
         """CSV of `user_id,item_id,rank`: the model's top 50 for every evaluated user."""
-        with tempfile.TemporaryFile("w+", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("user_id", "item_id", "rank"))
-            for user, items in zip(self.questions.users, self.results[0].lists, strict=True):
-                listed = self.bundle.id_map.ids_of(items[items > 0].tolist())
-                name = self.histories.users[user]
-                writer.writerows((name, item, rank) for rank, item in enumerate(listed, start=1))
-            file.seek(0)
-            _write(path, file.read().encode())
+        file = io.StringIO(newline="")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("user_id", "item_id", "rank"))
+        for user, items in zip(self.questions.users, self.results[0].lists, strict=True):
+            listed = self.bundle.id_map.ids_of(items[items > 0].tolist())
+            name = self.histories.users[user]
+            writer.writerows((name, item, rank) for rank, item in enumerate(listed, start=1))
+        write_file(path, file.getvalue().encode())
 
 
 def evaluate_bundle(
@@ -165,20 +164,3 @@ def _known(histories: Histories, user: int, train_lengths: NDArray[np.int32]) ->
     items = histories.items_of(user)[: train_lengths[user]]
     known: NDArray[np.int32] = items[items != 0]
     return known
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            scratch = Path(file.name)
-            try:
-                file.write(data)
-                file.flush()
-                scratch.chmod(0o644)
-                scratch.replace(path)
-            except OSError:
-                scratch.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise storage_error(error, path) from error

@@ -33,8 +33,8 @@ class TrainConfig:
     epochs: int = 30
     patience: int = 5
     length: int = 200
-    batch_events: int = 12_800
-    learning_rate: float = 1e-3
+    batch_events: int = 6_400
+    learning_rate: float = 2e-3
     final_rate: float = 0.1
     weight_decay: float = 0.01
     warmup_steps: int = 100
@@ -58,13 +58,13 @@ class LogSize:
 
 
 def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
-    """A model and its training for a log of this size; about 2,000 steps, or 3 epochs if that is more."""
+    """A model and its training for a log of this size; about 3,000 steps, or 3 epochs if that is more."""
     long = log.events >= LONG_HISTORY * max(log.users, 1)
     negatives = 0 if log.items <= FULL_SOFTMAX_ITEMS else 2_048
-    batch_events = min(max(log.events // 80, 1_024), 12_800)
+    batch_events = min(max(log.events // 128, 1_024), 6_400)
     batch_events = min(batch_events, LOGITS_A_STEP // (negatives or log.items))
     steps_an_epoch = max(log.events // batch_events, 1)
-    epochs = min(max(2_000 // steps_an_epoch, 3), 22)
+    epochs = min(max(3_000 // steps_an_epoch, 3), 25)
     # Segments as long as the receptive field: what is trained is what is served.
     model = ModelConfig(items=log.items, window=100 if long else 50, dropout=0.2 if long else 0.3)
     training = TrainConfig(

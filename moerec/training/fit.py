@@ -1,7 +1,6 @@
 """From a log to a bundle: split, train, measure on validation, write."""
 
 import datetime
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,7 +86,7 @@ def fit_bundle(
     bundle = write_bundle(
         out, _contents(interactions, items, id_map, data, held, trained), replace=options.replace
     )
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    checkpoint.unlink(missing_ok=True)
     return bundle
 
 
@@ -107,7 +106,7 @@ def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> None:
             "Go on with it by --resume, or throw it away by --restart.",
         )
     if options.unfinished == "restart":
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        checkpoint.unlink(missing_ok=True)
 
 
 def _trainer(

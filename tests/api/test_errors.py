@@ -1,5 +1,6 @@
 """Every error is a problem document (RFC 9457) that names what is wrong."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,19 @@ def test_an_id_that_is_too_long_for_the_path_is_named(client: httpx.Client) -> N
         ({"history": "i1"}, "history"),
         ({"exclude_item_ids": [""]}, "exclude_item_ids.0"),
         ({"users": ["ann"]}, "users"),
+        ({"k": True}, "k"),
+        ({"k": "10"}, "k"),
+        ({"user_id": "\ud800"}, "user_id"),
         ([1, 2], "body"),
     ],
 )
 def test_a_wrong_field_of_the_body_is_named(client: httpx.Client, body: object, field: str) -> None:
-    problem = assert_problem(client.post("/v1/recommendations", json=body), 422, "invalid_request")
+    response = client.post(
+        "/v1/recommendations",
+        content=json.dumps(body),
+        headers={"Content-Type": "application/json"},
+    )
+    problem = assert_problem(response, 422, "invalid_request")
     assert [error["field"] for error in problem["errors"]] == [field]
 
 
@@ -81,6 +90,15 @@ def test_a_form_is_a_415_that_says_what_to_send(client: httpx.Client, path: str)
         "Content-Type: application/json"
         in assert_problem(response, 415, "unsupported_media_type")["detail"]
     )
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"user_id": "\xff"}'])
+@pytest.mark.parametrize("path", ["/v1/recommendations", "/v1/events"])
+def test_a_body_that_breaks_the_parser_is_the_callers_fault(
+    client: httpx.Client, path: str, body: bytes
+) -> None:
+    response = client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert_problem(response, 400, "bad_request")
 
 
 def test_a_missing_body_is_named(client: httpx.Client) -> None:

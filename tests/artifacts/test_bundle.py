@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from moerec.artifacts.bundle import Bundle, copy_bundle, read_bundle
-from moerec.artifacts.folder import sha256
+from moerec.artifacts.files import sha256
 from moerec.errors import ArtifactError, StorageError
 from moerec.types import ItemId
 from tests.tiny import tiny_bundle

@@ -14,7 +14,7 @@ router = APIRouter(tags=["events"])
     "/v1/events",
     status_code=202,
     response_model=EventsOut,
-    responses=problem_responses(409, 413, 415, 422, 503),
+    responses=problem_responses(400, 409, 413, 415, 422, 503),
     summary="Tell what users did",
 )
 async def post_events(body: EventsIn, gateway: GatewayDep) -> Response:

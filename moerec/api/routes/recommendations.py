@@ -15,7 +15,7 @@ router = APIRouter(tags=["recommendations"])
 @router.post(
     "/v1/recommendations",
     response_model=Recommendations,
-    responses=problem_responses(413, 415, 422),
+    responses=problem_responses(400, 413, 415, 422),
     summary="Recommend items, with every option",
 )
 async def post_recommendations(query: RecommendationsIn, gateway: GatewayDep) -> Response:

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, and files that prove they are what was written."""
+"""Files and folders that appear whole or not at all."""
 
 import errno
 import hashlib
@@ -19,6 +19,25 @@ def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_file(target: Path, data: bytes) -> None:
+    """Put `data` at `target`, in the place of what was there. `StorageError` if the disk refuses."""
+    scratch: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        scratch = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.chmod(0o644)
+        scratch.replace(target)
+    except OSError as error:
+        raise storage_error(error, target) from error
+    finally:
+        if scratch is not None:
+            scratch.unlink(missing_ok=True)
 
 
 @contextmanager

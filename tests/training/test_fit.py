@@ -1,0 +1,193 @@
+"""Training as a whole: it learns, repeats itself, survives being stopped, leaves nothing half done."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from moerec.artifacts.bundle import Bundle, read_bundle
+from moerec.artifacts.checkpoint import checkpoint_path
+from moerec.data.items import ItemTable
+from moerec.errors import ArtifactError, DataError, UsageError
+from moerec.evaluation.report import evaluate_bundle
+from moerec.training.fit import FitOptions, fit_bundle
+from moerec.training.interrupt import TrainingInterrupted
+from moerec.training.loop import Progress
+from tests.logs import walking_interactions, walking_log
+
+LOG = walking_interactions()
+QUICK = FitOptions(epochs=3)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def weights(bundle: Bundle) -> dict[str, NDArray[np.generic]]:
+    return bundle.weights()
+
+
+def assert_same_weights(one: Bundle, other: Bundle) -> None:
+    for name, array in weights(one).items():
+        assert np.array_equal(array, weights(other)[name]), name
+
+
+def stop_after(steps: int) -> Callable[[Progress], None]:
+    """A watcher that presses Ctrl-C after so many steps."""
+    seen = 0
+
+    def watch(progress: Progress) -> None:
+        nonlocal seen
+        seen += progress.step_in_epoch > 0
+        if seen == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return watch
+
+
+def test_it_learns_what_a_chain_of_counts_would(tmp_path: Path) -> None:
+    """Users walk a circle; after training the next step is among the first guesses for most."""
+    log = walking_interactions(300)
+    bundle = fit_bundle(log, tmp_path / "bundle", options=FitOptions(epochs=20))
+    model, _, popularity = evaluate_bundle(bundle, log, "test").results
+    assert model.summary["hr@5"] > 0.7
+    assert model.summary["hr@5"] > 2 * popularity.summary["hr@5"]
+
+
+def test_same_seed_same_weights(tmp_path: Path) -> None:
+    one = fit_bundle(LOG, tmp_path / "one", options=QUICK)
+    two = fit_bundle(LOG, tmp_path / "two", options=QUICK)
+    three = fit_bundle(LOG, tmp_path / "three", options=replace(QUICK, seed=1))
+    assert_same_weights(one, two)
+    assert not np.array_equal(weights(one)["embedding.weight"], weights(three)["embedding.weight"])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_stopped_and_resumed_equals_never_stopped(tmp_path: Path, steps: int) -> None:
+    whole = fit_bundle(LOG, tmp_path / "whole", options=QUICK)
+    out = tmp_path / "stopped"
+    with pytest.raises(TrainingInterrupted) as stopped:
+        fit_bundle(LOG, out, options=QUICK, watch=stop_after(steps))
+    assert stopped.value.exit_code == 130
+    assert not out.exists()
+    resumed = fit_bundle(LOG, out, options=replace(QUICK, unfinished="resume"))
+    assert_same_weights(whole, resumed)
+    assert not checkpoint_path(out).exists()
+
+
+def test_killed_and_resumed_equals_never_killed(tmp_path: Path) -> None:
+    """kill -9 between two epochs' checkpoints: the rest is done again, to the same weights."""
+    walking_log().write_csv(tmp_path / "log.csv")
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "moerec", "train", str(tmp_path / "log.csv")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    child = subprocess.Popen(
+        [*command, "--out", str(out), "--epochs", "40"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not checkpoint_path(out).exists() and child.poll() is None:
+        time.sleep(0.02)
+    child.kill()
+    child.wait()
+    assert checkpoint_path(out).exists()
+    assert not out.exists()
+    options = FitOptions(epochs=40)
+    few = walking_interactions()
+    interrupted = fit_bundle(few, out, options=replace(options, unfinished="resume"))
+    whole = fit_bundle(few, tmp_path / "whole", options=options)
+    assert_same_weights(interrupted, whole)
+
+
+def test_an_unfinished_training_is_not_lost_by_accident(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    with pytest.raises(TrainingInterrupted):
+        fit_bundle(LOG, out, options=QUICK, watch=stop_after(1))
+    with pytest.raises(UsageError, match="unfinished training") as refused:
+        fit_bundle(LOG, out, options=QUICK)
+    assert "--resume" in refused.value.remedy
+    assert fit_bundle(LOG, out, options=replace(QUICK, unfinished="restart")).path == out
+
+
+def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    with pytest.raises(TrainingInterrupted):
+        fit_bundle(LOG, out, options=QUICK, watch=stop_after(1))
+    with pytest.raises(UsageError, match="training differ"):
+        fit_bundle(LOG, out, options=replace(QUICK, epochs=9, unfinished="resume"))
+    with pytest.raises(UsageError, match="log"):
+        fit_bundle(walking_interactions(seed=4), out, options=replace(QUICK, unfinished="resume"))
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    with pytest.raises(TrainingInterrupted):
+        fit_bundle(LOG, out, options=QUICK, watch=stop_after(1))
+    whole = checkpoint_path(out).read_bytes()
+    for broken in (whole[:-8] + b"\1" * 8, whole[:-8], b"", whole.replace(b'"1"', b'"9"', 1)):
+        checkpoint_path(out).write_bytes(broken)
+        with pytest.raises(ArtifactError, match="checkpoint"):
+            fit_bundle(LOG, out, options=replace(QUICK, unfinished="resume"))
+
+
+def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no unfinished training"):
+        fit_bundle(LOG, tmp_path / "bundle", options=replace(QUICK, unfinished="resume"))
+
+
+def test_an_existing_bundle_is_refused_before_training(tmp_path: Path) -> None:
+    steps: list[Progress] = []
+    fit_bundle(LOG, tmp_path / "bundle", options=QUICK)
+    with pytest.raises(UsageError, match="exists already"):
+        fit_bundle(LOG, tmp_path / "bundle", options=QUICK, watch=steps.append)
+    assert steps == []
+    replaced = fit_bundle(LOG, tmp_path / "bundle", options=replace(QUICK, seed=2, replace=True))
+    assert read_bundle(tmp_path / "bundle").version == replaced.version
+
+
+def test_users_too_short_to_learn_from_are_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no user has two events"):
+        fit_bundle(walking_interactions(events=3), tmp_path / "bundle", options=QUICK)
+
+
+def test_the_manifest_records_what_was_held_out(tmp_path: Path) -> None:
+    held = fit_bundle(LOG, tmp_path / "held", options=QUICK).manifest
+    everything = fit_bundle(LOG, tmp_path / "all", options=replace(QUICK, fit_all=True)).manifest
+    by_time = fit_bundle(LOG, tmp_path / "time", options=replace(QUICK, split="time:0.2")).manifest
+    assert held.held_out == "leave-one-out"
+    assert held.training["trained_events"] == 60 * 12
+    assert "validation_ndcg@10" in held.metrics
+    assert everything.held_out == "none"
+    assert everything.training["trained_events"] == 60 * 14
+    assert "validation_ndcg@10" not in everything.metrics
+    assert by_time.held_out == "time:0.2"
+    assert by_time.training["trained_events"] < 60 * 14 * 0.7
+
+
+def test_items_bring_titles_and_categories_and_new_items(tmp_path: Path) -> None:
+    import polars as pl
+
+    table = pl.DataFrame(
+        {
+            "item_id": ["item3", "unheard"],
+            "title": ["Three", "New"],
+            "categories": [["odd", "small"], []],
+        }
+    )
+    bundle = fit_bundle(LOG, tmp_path / "bundle", items=ItemTable(table), options=QUICK)
+    index = int(bundle.id_map.indexes(["item3"])[0])
+    assert bundle.titles[index - 1] == "Three"
+    assert bundle.categories[index - 1] == ["odd", "small"]
+    assert bundle.id_map.ids[-1] == "unheard"
+    assert all(item.item_id != "unheard" for item in bundle.popular)
