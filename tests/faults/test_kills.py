@@ -67,11 +67,9 @@ class Loop:
 
 
 def event(user_id: str, number: int) -> dict[str, Any]:
-    return {
-        "event_id": f"{user_id}-{number}",
-        "user_id": user_id,
-        "item_id": f"i{1 + number % ITEMS}",
-    }
+    """Unpopular items first, so that there are popular ones left to fall back on."""
+    item_id = f"i{ITEMS - number % ITEMS}"
+    return {"event_id": f"{user_id}-{number}", "user_id": user_id, "item_id": item_id}
 
 
 def stored_events(database_url: str, user_id: str) -> dict[str, int]:
