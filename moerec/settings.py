@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     shutdown_s: int = Field(default=10, ge=0)
     """How long requests under way may take to finish after SIGTERM, seconds."""
 
+    download_url: str = "https://files.grouplens.org/datasets/movielens"
+    """Where `moerec data download` fetches MovieLens from; a mirror brings its own `ZIP.md5`."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least serious log lines that are written."""
 
@@ -82,7 +85,7 @@ class Settings(BaseSettings):
         try:
             return cls(**overrides)
         except ValidationError as error:
-            faults = [_fault(*item["loc"], message=item["msg"]) for item in error.errors()]
+            faults = [_fault(item["loc"], item["msg"]) for item in error.errors()]
             raise SettingsError(
                 "\n".join(faults), "Correct the setting or leave it away."
             ) from None
@@ -145,6 +148,6 @@ def _refuse_unknown(names: Iterable[str], fields: set[str]) -> None:
         )
 
 
-def _fault(*place: int | str, message: str) -> str:
+def _fault(place: tuple[int | str, ...], message: str) -> str:
     text = message.removeprefix("Value error, ")
     return f"{PREFIX}{str(place[0]).upper()}: {text}" if place else text

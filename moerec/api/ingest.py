@@ -36,35 +36,35 @@ class IngestService:
         them from the table's tail.
         """
         now_ms = time.time_ns() // 1_000_000
+        events: dict[int, Event] = {}
         rejected: list[RejectedEvent] = []
-        places: list[int] = []
-        events: list[Event] = []
         for index, entry in enumerate(entries):
-            fault = _fault(entry, now_ms)
-            if fault is not None:
-                rejected.append(RejectedEvent(index=index, code="invalid_event", message=fault))
-            elif isinstance(entry, EventIn):
-                places.append(index)
-                events.append(_event(entry, now_ms))
-        appended = await self.writer.append(events) if events else []
+            made = _event(entry, now_ms)
+            if isinstance(made, Event):
+                events[index] = made
+            else:
+                rejected.append(
+                    RejectedEvent(index=index, code="invalid_event", message=made.message)
+                )
+        appended = await self.writer.append(list(events.values())) if events else []
         results: list[EventResult] = []
         pushes: list[EventPush] = []
-        for index, event, one in zip(places, events, appended, strict=True):
+        for (index, event), one in zip(events.items(), appended, strict=True):
             conflict = _conflict(entries[index], one)
             if conflict is not None:
                 rejected.append(
                     RejectedEvent(index=index, code="event_id_conflict", message=conflict)
                 )
                 continue
-            duplicate = one.duplicate or one.conflict
+            fresh = not (one.duplicate or one.conflict)
             results.append(
                 EventResult(
                     event_id=one.event_id,
-                    status="duplicate" if duplicate else "accepted",
+                    status="accepted" if fresh else "duplicate",
                     number=one.user_number,
                 )
             )
-            if not duplicate:
+            if fresh:
                 pushes.append(_push(event, one))
         await self._tell_engine(pushes)
         self.metrics.events(
@@ -83,16 +83,12 @@ class IngestService:
             return False
 
 
-def _fault(entry: EventIn | EventFault, now_ms: int) -> str | None:
-    """Why an entry cannot be stored."""
+def _event(entry: EventIn | EventFault, now_ms: int) -> Event | EventFault:
+    """The event to store, or why there is none."""
     if isinstance(entry, EventFault):
-        return entry.message
+        return entry
     if entry.timestamp is not None and entry.timestamp > now_ms + FUTURE_LIMIT_MS:
-        return "timestamp: this is more than an hour in the future"
-    return None
-
-
-def _event(entry: EventIn, now_ms: int) -> Event:
+        return EventFault(message="timestamp: this is more than an hour in the future")
     return Event(
         event_id=entry.event_id or uuid4().hex,
         user_id=UserId(entry.user_id),

@@ -27,7 +27,7 @@ from moerec.store.interfaces import EventStore
 from moerec.store.sql import open_event_store
 from moerec.transport.client import EngineClient
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("moerec.api.main")  # `__name__` is "__main__" in the process
 
 BACKLOG: Final = 2048
 

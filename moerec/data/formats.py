@@ -12,6 +12,9 @@ from moerec.errors import DataError
 
 SEPARATORS: Final = (",", "\t", ";", "|", " ")
 MOVIELENS: Final = "::"
+UNIT_SEPARATOR: Final = "\x1f"
+"""The control character that separates fields: no log has it in its texts."""
+
 _LINES_LOOKED_AT: Final = 50
 
 

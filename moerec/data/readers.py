@@ -9,13 +9,11 @@ import polars as pl
 
 from moerec.data.columns import ColumnNames, choose_columns
 from moerec.data.door import CheckedFile
-from moerec.data.formats import MOVIELENS, Kind, Layout, first_lines, recognise
+from moerec.data.formats import MOVIELENS, UNIT_SEPARATOR, Kind, Layout, first_lines, recognise
 from moerec.data.raw import RawLog, shortened
 from moerec.data.sequence_readers import read_sequences, read_sequences_with_gaps
 from moerec.data.table_lines import TableLines
 from moerec.errors import DataError
-
-_UNIT_SEPARATOR = "\x1f"
 
 
 def read_raw(file: CheckedFile, names: ColumnNames) -> RawLog:
@@ -56,7 +54,7 @@ def read_text_columns(
     content: Path | bytes = file.content
     separator = layout.separator
     if separator == MOVIELENS:  # Polars takes one byte between fields
-        content, separator = file.read().replace(b"::", _UNIT_SEPARATOR.encode()), _UNIT_SEPARATOR
+        content, separator = file.read().replace(b"::", UNIT_SEPARATOR.encode()), UNIT_SEPARATOR
     try:
         return pl.read_csv(
             content,

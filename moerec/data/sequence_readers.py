@@ -5,11 +5,11 @@ from pathlib import Path
 import polars as pl
 
 from moerec.data.door import CheckedFile
+from moerec.data.formats import UNIT_SEPARATOR
 from moerec.data.raw import RawLog, shortened
 from moerec.errors import DataError
 
 _LINE = "line"
-_UNUSED = "\x1f"  # a separator that no line contains: each line is one field
 
 
 def read_sequences(file: CheckedFile) -> RawLog:
@@ -61,7 +61,7 @@ def _lines(content: Path | bytes) -> pl.DataFrame:
         pl.read_csv(
             content,
             has_header=False,
-            separator=_UNUSED,
+            separator=UNIT_SEPARATOR,  # in no line, so that each line is one field
             quote_char=None,
             infer_schema=False,
             glob=False,

@@ -10,7 +10,7 @@ import pytest
 from moerec.errors import StorageError
 from moerec.store.interfaces import Appended
 from moerec.store.sql import SqlEventStore, open_event_store
-from moerec.store.writer import WAITING_LIMIT, GroupCommitWriter
+from moerec.store.writer import GROUP_LIMIT, WAITING_LIMIT, GroupCommitWriter
 from moerec.types import Event, ItemId, UserId
 
 
@@ -68,6 +68,21 @@ async def test_callers_who_wait_together_share_one_transaction(store: GatedStore
     assert [one.event_id for one in results[7]] == ["e6", "f6"]
     assert [one.user_number for batch in results for one in batch] == list(range(1, 102))
     assert len(seconds) == 2
+
+
+async def test_a_group_stops_growing_at_its_limit(store: GatedStore) -> None:
+    writer = GroupCommitWriter(store)
+    store.gate.clear()
+    first = asyncio.create_task(writer.append([event("first")]))
+    await wait_for_first_append(store)
+    batches = [[event(f"{batch}-{n}") for n in range(GROUP_LIMIT // 2)] for batch in range(3)]
+    others = [asyncio.create_task(writer.append(batch)) for batch in batches]
+    await asyncio.sleep(0.02)
+    store.gate.set()
+    await asyncio.gather(first, *others)
+    writer.close()
+    store.close()
+    assert store.sizes == [1, GROUP_LIMIT, GROUP_LIMIT // 2]
 
 
 async def test_a_full_disk_reaches_the_callers_and_the_writer_lives_on(store: GatedStore) -> None:

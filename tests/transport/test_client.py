@@ -1,6 +1,9 @@
 """What the gRPC client adds: shared frames, quick failure while the engine is away, reconnection."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from moerec.errors import EngineUnavailableError
-from moerec.transport.client import GrpcEngineClient
+from moerec.transport.client import FRAMES_IN_FLIGHT, WAITING_LIMIT, GrpcEngineClient
 from moerec.transport.frames import (
     FRAME_LIMIT,
     METHOD,
@@ -138,6 +141,42 @@ async def test_an_engine_that_hangs_is_refused_quickly_until_it_answers_again(
     server.stop(0).wait()
 
 
+ENGINE_PROCESS = """
+import sys
+from moerec.transport.frames import InfoReply
+from moerec.transport.server import serve
+serve(lambda requests: [InfoReply("toy", 1, 0)] * len(requests), sys.argv[1]).wait_for_termination()
+"""
+
+
+async def test_a_stopped_engine_process_is_refused_quickly_and_a_killed_one_at_once(
+    address: str, client: GrpcEngineClient
+) -> None:
+    """A stopped process accepts connections (the kernel does) and answers none of them."""
+    engine = subprocess.Popen([sys.executable, "-c", ENGINE_PROCESS, address])
+    try:
+        await until_answered(client, 20.0)
+        engine.send_signal(signal.SIGSTOP)
+        with pytest.raises(EngineUnavailableError, match="within 100 ms"):
+            await client.ask(InfoRequest(), 0.1)
+        await asyncio.sleep(2.0)
+        start = time.perf_counter()
+        with pytest.raises(EngineUnavailableError, match="away"):
+            await client.ask(InfoRequest(), 5.0)
+        assert time.perf_counter() - start < 0.1
+        engine.send_signal(signal.SIGCONT)
+        await until_answered(client, 5.0)
+        engine.kill()
+        engine.wait()
+        start = time.perf_counter()
+        with pytest.raises(EngineUnavailableError):
+            await client.ask(InfoRequest(), 30.0)
+        assert time.perf_counter() - start < 1.0
+    finally:
+        engine.kill()
+        engine.wait()
+
+
 async def test_a_frame_whose_budget_ran_out_is_not_computed(
     address: str, client: GrpcEngineClient
 ) -> None:
@@ -161,6 +200,28 @@ async def test_a_frame_whose_budget_ran_out_is_not_computed(
         "first",
         "next",
     ]
+
+
+async def test_more_waiting_callers_than_the_limit_are_refused_at_once(
+    address: str, client: GrpcEngineClient
+) -> None:
+    release = threading.Event()
+
+    def hangs(requests: list[Request]) -> list[Reply]:
+        release.wait(5)
+        return toy(requests)
+
+    server = serve(hangs, address)
+    in_frames = FRAMES_IN_FLIGHT * FRAME_LIMIT
+    asked = [asyncio.create_task(client.ask(InfoRequest(), 20.0)) for _ in range(in_frames)]
+    await asyncio.sleep(0.3)
+    asked += [asyncio.create_task(client.ask(InfoRequest(), 20.0)) for _ in range(WAITING_LIMIT)]
+    await asyncio.sleep(0)
+    with pytest.raises(EngineUnavailableError, match="wait for the engine already"):
+        await client.ask(InfoRequest(), 20.0)
+    release.set()
+    assert len(await asyncio.gather(*asked)) == in_frames + WAITING_LIMIT
+    server.stop(0).wait()
 
 
 def foreign_engine(address: str, answer: Callable[[bytes], bytes]) -> grpc.Server:

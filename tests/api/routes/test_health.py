@@ -1,5 +1,6 @@
 """Alive, ready, measured."""
 
+import time
 from pathlib import Path
 
 import httpx
@@ -55,6 +56,24 @@ def test_without_a_store_it_is_not_ready(tmp_path: Path) -> None:
         response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["detail"] == "disk I/O error"
+
+
+class Hanging(SqlEventStore):
+    """A store on a network disk that hangs."""
+
+    def last_number(self) -> int:
+        time.sleep(1.3)
+        return 0
+
+
+def test_a_store_that_hangs_is_not_ready(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    open_event_store(url).close()
+    engine = ToyEngine(toy_bundle(tmp_path / "for-version").version)
+    with gateway(tmp_path, LocalEngineClient(engine), Hanging(url, "process")) as client:
+        response = client.get("/readyz")
+    assert response.status_code == 503
+    assert "did not answer in time" in response.json()["detail"]
 
 
 def test_metrics_count_by_route_template_and_not_by_path(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""The benchmark of the preparation runs, small, and says what it measured."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "bench" / "prepare.py"
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "--rows",
+        "3000",
+        "--users",
+        "50",
+        "--items",
+        "40",
+        *options,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_json_has_the_figures_and_where_they_come_from() -> None:
+    result = run("--json", "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout)
+    assert (figures["rows"], figures["seed"]) == (3000, 3)
+    assert 0 < figures["total_seconds"] < 60
+    assert 0 < figures["peak_gib"] < 4
+    assert set(figures["seconds"]) >= {"read and check", "id map", "histories", "hold out"}
+    assert "3,000 rows read" in figures["report"]
+    assert figures["hardware"]
+    assert figures["date"]
+    assert figures["commit"]
+
+
+def test_text_names_each_figure() -> None:
+    text = run().stdout
+    for words in ("peak_gib", "read and check", "hardware", "commit", "seed"):
+        assert words in text
