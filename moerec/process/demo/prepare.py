@@ -62,6 +62,7 @@ def _train(
     # Torch comes with these, and is not needed where the bundle exists.
     from moerec.training.display import TrainingDisplay
     from moerec.training.fit import FitOptions, fit_bundle
+    from moerec.training.interrupt import TrainingInterrupted
 
     report = interactions.report
     console.print(
@@ -75,14 +76,18 @@ def _train(
         epochs=options.epochs,
         unfinished="resume" if unfinished else "refuse",
     )
-    with TrainingDisplay(console) as display:
-        return fit_bundle(
-            interactions,
-            options.bundle_path,
-            items=read_items(catalogue),
-            options=fit_options,
-            watch=display.update,
-        )
+    try:
+        with TrainingDisplay(console) as display:
+            return fit_bundle(
+                interactions,
+                options.bundle_path,
+                items=read_items(catalogue),
+                options=fit_options,
+                watch=display.update,
+            )
+    except TrainingInterrupted as error:
+        error.remedy = "The same command goes on from where it stopped."
+        raise
 
 
 def _imported(options: DemoOptions, bundle: Bundle) -> bool:
