@@ -4,6 +4,7 @@ Letters: B histories, L positions, P events of the summary's prefix, D width, V 
 N events of the flat array.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,7 +84,8 @@ class MoERecommender(nn.Module):
     def _embed(self, items: Tensor) -> Tensor:
         # The same unit vectors as the item side's, scaled to about 1 a coordinate: an item's direction
         # is all there is of it.
-        return functional.normalize(self.embedding(items), dim=-1) * self.config.dim**0.5
+        vectors: Tensor = functional.normalize(self.embedding(items), dim=-1)
+        return vectors * math.sqrt(self.config.dim)
 
     def _cut(self, items: Tensor, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Windows [B, <=R] padded right, prefixes [B, <=P] padded left, window lengths [B]."""
