@@ -7,10 +7,8 @@ then prepares it in a fresh process and prints seconds per stage and that proces
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -20,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from _machine import ROOT, about
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMIT_SECONDS = 60.0
 LIMIT_GIB = 4.0
 
@@ -77,25 +75,6 @@ def prepare(path: Path) -> dict[str, object]:
     }
 
 
-def commit() -> str:
-    """The commit that is measured, with a mark if the tree has changes."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or "unknown"
-
-
-def hardware() -> str:
-    """Processor, usable cores and memory."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    names = [
-        line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")
-    ]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0))
-    return f"{names[0] if names else platform.machine()}, {cores} cores, {memory:.0f} GiB"
-
-
 def measure(rows: int, users: int, items: int, seed: int) -> dict[str, object]:
     """Make the log, prepare it in a fresh process, and describe the run."""
     with tempfile.TemporaryDirectory(prefix="moerec-bench-") as folder:
@@ -107,18 +86,15 @@ def measure(rows: int, users: int, items: int, seed: int) -> dict[str, object]:
         result = subprocess.run(
             command, capture_output=True, text=True, check=True, env=environment
         )
-    about = {
+    facts = {
         "rows": rows,
         "users": users,
         "items": items,
         "seed": seed,
         "file_mb": round(size / 1e6),
-        "hardware": hardware(),
-        "versions": f"Python {platform.python_version()}, Polars {pl.__version__}",
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
+        "polars": pl.__version__,
     }
-    return about | json.loads(result.stdout)
+    return facts | about() | json.loads(result.stdout)
 
 
 def show(run: dict[str, object]) -> None:

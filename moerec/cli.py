@@ -52,9 +52,46 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"moerec {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_add_train, _add_evaluate, _add_recommend, _add_import):
+    for add in (_add_demo, _add_train, _add_evaluate, _add_recommend, _add_import, _add_serve):
         add(verbs)
     return parser
+
+
+def _add_demo(verbs: "Verbs") -> None:
+    parser = verbs.add_parser(
+        "demo",
+        help="see it work: train on built-in films, serve, type a film, see the list move",
+        description="Train on simulated viewers of well-known films if that was not done before, serve the "
+        "model, show with three requests that it learns, then let you watch films.",
+    )
+    parser.add_argument(
+        "--dir", type=Path, default=Path(".moerec/demo"), help="default: .moerec/demo"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="the next free one if it is in use")
+    parser.add_argument("--once", action="store_true", help="end after the three requests")
+    parser.add_argument("--seed", type=int, default=7, help="of viewers and training (default 7)")
+    parser.add_argument(
+        "--viewers", type=_positive, default=2000, help="to simulate (default 2000)"
+    )
+    parser.add_argument(
+        "--epochs", type=_positive, help="of training at most (default: by the log's size)"
+    )
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from moerec.process.demo.prepare import DemoOptions
+    from moerec.process.demo.run import run_demo, standard_input
+
+    demo = DemoOptions(
+        folder=options.dir,
+        port=options.port,
+        once=options.once,
+        seed=options.seed,
+        viewers=options.viewers,
+        epochs=options.epochs,
+    )
+    run_demo(demo, Console(), standard_input())
 
 
 def _add_train(verbs: "Verbs") -> None:
@@ -272,6 +309,31 @@ def _import_events(options: argparse.Namespace) -> None:
         f"{report.held_out:,} held out",
         highlight=False,
     )
+
+
+def _add_serve(verbs: "Verbs") -> None:
+    parser = verbs.add_parser(
+        "serve",
+        help="answer over HTTP: a gateway and an engine, kept alive",
+        description="Serve a bundle over HTTP until Ctrl-C. Starts a gateway and an engine as two processes "
+        "and starts again the one that dies. Every option has an environment variable, MOEREC_ and its name.",
+    )
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="folder that `train` wrote")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (default 8000; 0: a free one)")
+    parser.add_argument(
+        "--database-url", metavar="URL", help="default: sqlite:///.moerec/events.db"
+    )
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from moerec.process.serve import serve
+    from moerec.settings import Settings
+
+    names = ("bundle", "host", "port", "database_url")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    serve(Settings.load(**given))
 
 
 def _add_columns(parser: argparse.ArgumentParser, user: str = "--user") -> None:

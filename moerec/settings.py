@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     shutdown_s: int = Field(default=10, ge=0)
     """How long requests under way may take to finish after SIGTERM, seconds."""
 
+    download_url: str = "https://files.grouplens.org/datasets/movielens"
+    """Where `moerec data download` fetches MovieLens from; a mirror brings its own `ZIP.md5`."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least serious log lines that are written."""
 

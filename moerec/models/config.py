@@ -21,7 +21,7 @@ class ModelConfig:
     * `mean_experts`: what training steers the mean of that number to;
     * `expert_dim` F, the hidden width of one expert;
     * `summary_decay` in [0, 0.9]: what the router's summary of a user keeps of itself at each event;
-    * `temperature`: the softmax of the loss sees cosines divided by it, at first; then it is learned;
+    * `temperature`: the softmax of the loss sees cosines divided by it;
     * `dropout` in [0, 1).
     """
 

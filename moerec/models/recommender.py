@@ -4,9 +4,7 @@ Letters: B histories, L positions, P events of the summary's prefix, D width, V 
 N events of the flat array.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +14,6 @@ from moerec.models.config import SUMMARY_EVENTS, ModelConfig
 from moerec.models.encoder import Encoder
 from moerec.models.router import Routing
 from moerec.types import PADDING
-
-MAX_SCALE: Final = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,6 @@ class MoERecommender(nn.Module):
         with torch.no_grad():
             self.embedding.weight[PADDING].zero_()
         self.encoder = Encoder(config)
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
 
     def forward(self, items_BL: Tensor, prefix_BP: Tensor) -> tuple[Tensor, list[Routing]]:
         """Hidden rows [B, L, D] (not yet normalised) and the routing of each layer.
@@ -53,10 +48,6 @@ class MoERecommender(nn.Module):
         summary_BD = self.encoder.last_summary(self._embed(prefix_BP))
         hidden_BLD, routings = self.encoder(self._embed(items_BL), items_BL != PADDING, summary_BD)
         return hidden_BLD, routings
-
-    def scale(self) -> Tensor:
-        """What cosines are multiplied with before the loss's softmax: 1 / temperature, learned."""
-        return self.log_scale.clamp(max=math.log(MAX_SCALE)).exp()
 
     def item_vectors(self) -> Tensor:
         """[V + 1, D], each of length 1 but the padding row, which is zero."""

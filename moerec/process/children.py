@@ -63,6 +63,7 @@ class Child:
             start_new_session=True,
         )
         self._process = process
+        self.last_lines.clear()
         self._reader = threading.Thread(
             target=self._listen, args=(process,), name=f"{self.spec.name}-output", daemon=True
         )

@@ -61,6 +61,11 @@ class Supervisor:
         """Ask `run` to stop the children and return; may be called from any thread or signal handler."""
         self._stopping.set()
 
+    @property
+    def specs(self) -> list[ChildSpec]:
+        """What the children are, in the order in which they are stopped."""
+        return [child.spec for child in self._children]
+
     def pid(self, name: str) -> int | None:
         """Process id of the child of that name."""
         return next(child.pid for child in self._children if child.spec.name == name)

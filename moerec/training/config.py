@@ -5,14 +5,13 @@ from typing import Final
 
 from moerec.models.config import ModelConfig
 
-FULL_SOFTMAX_ITEMS: Final = 20_000
-"""Up to this many items every item is a negative; above, `negatives` shared ones a step."""
+FULL_SOFTMAX_ITEMS: Final = 5_000
+"""Up to this many items every item is a negative; above, `SHARED_NEGATIVES` a step."""
+
+SHARED_NEGATIVES: Final = 1_024
 
 LONG_HISTORY: Final = 30
 """Mean events a user from which on a log counts as one of long histories."""
-
-LOGITS_A_STEP: Final = 100_000_000
-"""Positions times candidates of a step, at most: 400 MB of logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +57,23 @@ class LogSize:
 
 
 def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
-    """A model and its training for a log of this size; about 3,000 steps, or 3 epochs if that is more."""
+    """A model and its training for a log of this size.
+
+    Short histories are soon learned by heart: they get more dropout, a softer softmax, and shared
+    negatives once the catalogue is large. Segments are as long as the receptive field, so that what is
+    trained is what is served.
+    """
     long = log.events >= LONG_HISTORY * max(log.users, 1)
-    negatives = 0 if log.items <= FULL_SOFTMAX_ITEMS else 2_048
+    negatives = 0 if log.items <= FULL_SOFTMAX_ITEMS else SHARED_NEGATIVES
     batch_events = min(max(log.events // 128, 1_024), 6_400)
-    batch_events = min(batch_events, LOGITS_A_STEP // (negatives or log.items))
     steps_an_epoch = max(log.events // batch_events, 1)
-    epochs = min(max(3_000 // steps_an_epoch, 3), 25)
-    # Segments as long as the receptive field: what is trained is what is served.
-    model = ModelConfig(items=log.items, window=100 if long else 50, dropout=0.2 if long else 0.3)
+    epochs = min(max((4_000 if long else 6_000) // steps_an_epoch, 3), 40)
+    model = ModelConfig(
+        items=log.items,
+        window=100 if long else 50,
+        dropout=0.2 if long else 0.5,
+        temperature=0.05 if long else 0.07,
+    )
     training = TrainConfig(
         epochs=epochs,
         length=200 if long else 100,

@@ -68,15 +68,15 @@ class Stepper:
 
     def _loss(self, rows: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         vectors = self._model.item_vectors()
-        scale = self._model.scale()
+        temperature = self._model.config.temperature
         if not self._config.negatives:
-            return full_softmax(rows, vectors, targets, scale)
+            return full_softmax(rows, vectors, targets, temperature)
         negatives, log_expected = self._sampler.draw(self._config.negatives, generator)
         return shared_softmax(
             rows,
             vectors,
             targets,
-            scale,
+            temperature,
             negatives.to(rows.device),
             log_expected.to(rows.device),
         )

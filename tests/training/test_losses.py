@@ -9,19 +9,21 @@ from moerec.training.negatives import NegativeSampler
 ITEMS = functional.normalize(torch.randn(21, 6, generator=torch.Generator().manual_seed(0)), dim=1)
 ROWS = functional.normalize(torch.randn(9, 6, generator=torch.Generator().manual_seed(1)), dim=1)
 TARGETS = torch.tensor([1, 20, 3, 3, 7, 9, 11, 2, 5])
-SCALE = torch.tensor(14.0)
+TEMPERATURE = 1 / 14
 
 
 def test_full_softmax_is_the_mean_negative_log_likelihood() -> None:
     logits = 14.0 * ROWS @ ITEMS[1:].T
     likelihood = torch.softmax(logits, 1)[torch.arange(9), TARGETS - 1]
-    torch.testing.assert_close(full_softmax(ROWS, ITEMS, TARGETS, SCALE), -likelihood.log().mean())
+    torch.testing.assert_close(
+        full_softmax(ROWS, ITEMS, TARGETS, TEMPERATURE), -likelihood.log().mean()
+    )
 
 
 def test_a_target_among_the_negatives_does_not_count() -> None:
     negatives = torch.tensor([3, 8])
-    loss = shared_softmax(ROWS[2:3], ITEMS, TARGETS[2:3], SCALE, negatives, torch.zeros(2))
-    one = shared_softmax(ROWS[2:3], ITEMS, TARGETS[2:3], SCALE, negatives[1:], torch.zeros(1))
+    loss = shared_softmax(ROWS[2:3], ITEMS, TARGETS[2:3], TEMPERATURE, negatives, torch.zeros(2))
+    one = shared_softmax(ROWS[2:3], ITEMS, TARGETS[2:3], TEMPERATURE, negatives[1:], torch.zeros(1))
     torch.testing.assert_close(loss, one)
 
 
@@ -30,8 +32,8 @@ def test_shared_negatives_estimate_the_full_softmax() -> None:
     counts = torch.cat([torch.zeros(1), torch.arange(1, 21)])
     generator = torch.Generator().manual_seed(2)
     items, log_expected = NegativeSampler(counts).draw(200_000, generator)
-    sampled = shared_softmax(ROWS, ITEMS, TARGETS, SCALE, items, log_expected)
-    full = full_softmax(ROWS, ITEMS, TARGETS, SCALE)
+    sampled = shared_softmax(ROWS, ITEMS, TARGETS, TEMPERATURE, items, log_expected)
+    full = full_softmax(ROWS, ITEMS, TARGETS, TEMPERATURE)
     torch.testing.assert_close(sampled, full, atol=0.02, rtol=0)
 
 

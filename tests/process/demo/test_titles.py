@@ -2,7 +2,7 @@
 
 import pytest
 
-from moerec.process.titles import TitleSearch, movements
+from moerec.process.demo.titles import TitleSearch, movements
 from moerec.types import ItemId
 
 FILMS = {

@@ -1,0 +1,109 @@
+"""The demo's folder: simulated log, bundle, event store. What is there already is kept."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+from moerec.artifacts.bundle import Bundle, read_bundle
+from moerec.artifacts.checkpoint import checkpoint_path
+from moerec.data.demo.writing import write_demo
+from moerec.data.interactions import Interactions, read_interactions
+from moerec.data.items import read_items
+from moerec.store.importing import import_events
+from moerec.store.sql import open_event_store
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the demo may be told. `epochs` at most; None leaves it to the preset."""
+
+    folder: Path = Path(".moerec/demo")
+    port: int = 8000
+    once: bool = False
+    seed: int = 7
+    viewers: int = 2000
+    epochs: int | None = None
+
+    @property
+    def bundle_path(self) -> Path:
+        """Where the bundle is, or will be."""
+        return self.folder / "bundle"
+
+    @property
+    def database_url(self) -> str:
+        """The demo's own event store."""
+        return f"sqlite:///{(self.folder / 'events.db').absolute()}"
+
+
+def prepare(options: DemoOptions, console: Console) -> Bundle:
+    """The demo's bundle, trained now if there is none, with the simulated histories in the store."""
+    if options.bundle_path.exists():
+        bundle = read_bundle(options.bundle_path)
+        console.print(f"Model [bold]{bundle.version}[/] from {escape(str(options.bundle_path))}")
+        log = options.folder / "log.csv"
+        interactions = read_interactions(log) if not _imported(options, bundle) else None
+    else:
+        with console.status("Simulating viewers"):
+            log, catalogue = write_demo(options.folder, options.viewers, options.seed)
+        interactions = read_interactions(log)
+        bundle = _train(options, interactions, catalogue, console)
+    if interactions is not None:
+        _import(options, interactions, console)
+    return bundle
+
+
+def _train(
+    options: DemoOptions, interactions: Interactions, catalogue: Path, console: Console
+) -> Bundle:
+    # Torch comes with these, and is not needed where the bundle exists.
+    from moerec.training.display import TrainingDisplay
+    from moerec.training.fit import FitOptions, fit_bundle
+    from moerec.training.interrupt import TrainingInterrupted
+
+    report = interactions.report
+    console.print(
+        f"Training on {report.events:,} events of {report.users:,} simulated viewers "
+        f"and {report.items:,} films",
+        highlight=False,
+    )
+    unfinished = checkpoint_path(options.bundle_path).exists()
+    fit_options = FitOptions(
+        seed=options.seed,
+        epochs=options.epochs,
+        unfinished="resume" if unfinished else "refuse",
+    )
+    try:
+        with TrainingDisplay(console) as display:
+            return fit_bundle(
+                interactions,
+                options.bundle_path,
+                items=read_items(catalogue),
+                options=fit_options,
+                watch=display.update,
+            )
+    except TrainingInterrupted as error:
+        error.remedy = "The same command goes on from where it stopped."
+        raise
+
+
+def _imported(options: DemoOptions, bundle: Bundle) -> bool:
+    with closing(open_event_store(options.database_url)) as store:
+        return store.counts().events >= bundle.manifest.data.events
+
+
+def _import(options: DemoOptions, interactions: Interactions, console: Console) -> None:
+    """Import the whole log; an import that was interrupted is completed."""
+    with (
+        closing(open_event_store(options.database_url)) as store,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
+    ):
+        task = bar.add_task("Importing histories")
+        import_events(
+            store,
+            interactions,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )

@@ -1,0 +1,96 @@
+"""`moerec serve` from the outside: what it refuses, how it starts, how it ends."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+
+from moerec.artifacts.bundle import Bundle
+from moerec.errors import ArtifactError, UsageError
+from moerec.process.serve import check, make_supervisor, private_socket
+from moerec.settings import Settings
+from tests.serving import moerec, serving
+from tests.tiny import tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+def test_serves_until_ctrl_c_in_the_terminal(bundle: Bundle, tmp_path: Path) -> None:
+    """A terminal sends SIGINT to the whole process group; only the supervisor may hear it."""
+    log = tmp_path / "log"
+    with serving(bundle.path, f"sqlite:///{tmp_path}/events.db", log) as served:
+        assert served.get("/readyz")["model_version"] == bundle.version
+        children = psutil.Process(served.process.pid).children()
+        assert len(children) == 2
+        os.killpg(served.process.pid, signal.SIGINT)
+        assert served.process.wait(30) == 0
+    assert log.read_text().endswith("Stopped.\n")
+    assert "Traceback" not in log.read_text()
+    assert not [child for child in children if child.is_running()]
+
+
+def test_a_busy_port_is_refused_before_anything_starts(bundle: Bundle, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        url = f"sqlite:///{tmp_path}/events.db"
+        given = ("--bundle", str(bundle.path), "--port", str(port), "--database-url", url)
+        with moerec("serve", *given) as process:
+            output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"Port {port} on 127.0.0.1 is in use" in output
+    assert "--port" in output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_bundle_is_refused(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "b")
+    with (bundle.path / "weights.safetensors").open("r+b") as file:
+        file.seek(200)
+        byte = file.read(1)[0]
+        file.seek(200)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(ArtifactError, match=r"weights\.safetensors"):
+        check(Settings.load(bundle=bundle.path, port=0))
+
+
+def test_the_socket_is_private_unless_an_address_was_chosen(bundle: Bundle) -> None:
+    with private_socket(Settings.load(bundle=bundle.path)) as one:
+        with private_socket(Settings.load(bundle=bundle.path)) as other:
+            assert one.engine_address != other.engine_address
+        path = Path(one.engine_address.removeprefix("unix:"))
+        assert path.parent.is_dir()
+        assert path.parent.stat().st_mode & 0o077 == 0
+    assert not path.parent.exists()
+    chosen = Settings.load(bundle=bundle.path, engine_address="127.0.0.1:7000")
+    with private_socket(chosen) as settings:
+        assert settings is chosen
+
+
+def test_children_get_what_the_command_line_said(bundle: Bundle) -> None:
+    settings = Settings.load(bundle=bundle.path, port=8123, database_url="sqlite:///other.db")
+    supervisor = make_supervisor(settings, lambda _: None, lambda *_: None)
+    environments = [spec.environment for spec in supervisor.specs]
+    for environment in environments:
+        assert environment["MOEREC_PORT"] == "8123"
+        assert environment["MOEREC_DATABASE_URL"] == "sqlite:///other.db"
+        assert environment["MOEREC_BUNDLE"] == str(bundle.path)
+    assert [spec.name for spec in supervisor.specs] == ["gateway", "engine"]
+
+
+def test_an_address_outside_loopback_is_refused() -> None:
+    with moerec("serve", "--bundle", "none", "--host", "0.0.0.0") as process:  # noqa: S104
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert output.startswith("error: ")
+
+
+def test_a_port_nobody_may_use_is_refused(bundle: Bundle) -> None:
+    settings = Settings.load(bundle=bundle.path).model_copy(update={"host": "192.0.2.1"})
+    with pytest.raises(UsageError, match="Nobody can listen"):
+        check(settings)

@@ -1,0 +1,175 @@
+"""The command line as a user meets it: real processes where output matters, exit codes everywhere."""
+
+import csv
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from moerec import __version__
+from moerec.cli import main
+from tests.logs import walking_log
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("log") / "log.csv"
+    walking_log().write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundle(log: Path) -> Path:
+    out = log.parent / "bundle"
+    assert main(["train", str(log), "--out", str(out), "--epochs", "2"]) == 0
+    return out
+
+
+def moerec(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "moerec", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def test_version_and_help() -> None:
+    assert moerec("--version").stdout.strip() == f"moerec {__version__}"
+    text = moerec("--help").stdout
+    for verb in ("demo", "train", "evaluate", "recommend", "import", "serve", "data"):
+        assert verb in text
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["train"], ["train", "x", "--epochs", "0"]])
+def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+
+
+def test_train_names_the_bundle_after_the_log(log: Path, tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "views.csv.gz", "wb") as file:
+        file.write(log.read_bytes())
+    done = moerec("train", "views.csv.gz", "--epochs", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "840 rows read" in done.stdout
+    assert "epoch 1/1" in done.stdout
+    assert (tmp_path / "bundles/views/manifest.json").is_file()
+    assert "moerec evaluate bundles/views views.csv.gz" in done.stdout
+
+
+def test_evaluate_prints_the_table_and_writes_files(
+    bundle: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures, lists = tmp_path / "out.json", tmp_path / "recs.csv"
+    arguments = ["evaluate", str(bundle), str(log), "--json", str(figures), "--recs", str(lists)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    for name in ("moerec", "Markov chain", "popularity", "60 users"):
+        assert name in printed
+    found = json.loads(figures.read_text())
+    assert found["users"] == 60
+    assert set(found["results"]) == {"moerec", "Markov chain", "popularity"}
+    with lists.open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["user_id", "item_id", "rank"]
+    mine = [row for row in rows if row["user_id"] == "user0"]
+    assert [int(row["rank"]) for row in mine] == list(range(1, len(mine) + 1))
+    # What the lists say is what the figures say: the target is the last event of the log.
+    last = walking_log().group_by("user_id", maintain_order=True).last()
+    targets = dict(zip(last["user_id"], last["item_id"], strict=True))
+    hits = sum(targets[row["user_id"]] == row["item_id"] for row in rows if int(row["rank"]) <= 10)
+    history = walking_log().group_by("user_id", maintain_order=True).head(13)
+    repeated = sum(
+        targets[user] in items
+        for user, items in history.group_by("user_id").agg("item_id").iter_rows()
+    )
+    assert hits / 60 == pytest.approx(found["results"]["moerec"]["hr@10"], abs=repeated / 60)
+
+
+def test_a_fit_all_bundle_is_not_scored(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "all")
+    assert main(["train", str(log), "--out", out, "--epochs", "1", "--fit-all"]) == 0
+    assert main(["evaluate", out, str(log)]) == 2
+    assert "were trained on" in capsys.readouterr().err
+
+
+def test_recommend_by_history_and_by_log(
+    bundle: Path, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", str(bundle), "--history", "item1,item2", "-k", "3"]) == 0
+    assert capsys.readouterr().out.count("item") == 1 + 3  # heading and rows
+    assert main(["recommend", str(bundle), "--user", "user0", "--data", str(log)]) == 0
+    assert "item" in capsys.readouterr().out
+    assert main(["recommend", str(bundle), "--user", "nobody", "--data", str(log)]) == 2
+    assert "no event of user 'nobody'" in capsys.readouterr().err
+    assert main(["recommend", str(bundle)]) == 2
+
+
+def test_import_then_recommend_from_the_store(bundle: Path, log: Path, tmp_path: Path) -> None:
+    held = moerec("import", "events", str(log), "--split", "test", cwd=tmp_path)
+    assert "780 events added, 0 were there already, 60 held out" in held.stdout
+    rest = moerec("import", "events", str(log), cwd=tmp_path)
+    assert "60 events added, 780 were there already, 0 held out" in rest.stdout
+    shown = moerec("recommend", str(bundle), "--user", "user0", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    offline = moerec("recommend", str(bundle), "--user", "user0", "--data", str(log))
+    assert shown.stdout == offline.stdout
+
+
+def test_errors_name_place_and_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text("user_id,item_id,timestamp\nann,a,1600000000\nbob,b,yesterday\n")
+    assert main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert "line 3" in message
+    assert "timestamp" in message
+    assert "yesterday" in message
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_ctrl_c_leaves_a_checkpoint_that_resumes(log: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "moerec",
+        "train",
+        str(log),
+        "--out",
+        str(out),
+        "--epochs",
+        "25",
+    ]
+    child = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    checkpoint = tmp_path / "bundle.checkpoint"
+    while not checkpoint.exists() and child.poll() is None:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate()
+    assert child.returncode == 130
+    assert b"--resume" in said
+    assert not out.exists()
+    assert main([*command[3:], "--resume"]) == 0
+    assert out.exists()
+    assert not checkpoint.exists()
+
+
+def test_the_parser_needs_no_torch() -> None:
+    program = "import sys, moerec.cli; sys.exit('torch' in sys.modules or 'polars' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

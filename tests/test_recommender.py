@@ -1,0 +1,92 @@
+"""The Python face: frames in, lists out, and the same bundle as the server's."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from moerec.artifacts.bundle import read_bundle
+from moerec.data.interactions import from_frame
+from moerec.errors import UsageError
+from moerec.evaluation.report import evaluate_bundle
+from moerec.recommender import Recommender
+from tests.logs import walking_log
+
+LOG = walking_log()
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Recommender:
+    torch.set_num_threads(1)
+    return Recommender.fit(LOG, epochs=2, verbose=False)
+
+
+def test_lists_are_ranked_and_without_seen_items(fitted: Recommender) -> None:
+    lists = fitted.recommend(["user0", "user5"], k=4)
+    assert lists.columns == ["user_id", "item_id", "title", "rank", "score"]
+    assert lists["user_id"].to_list() == ["user0"] * 4 + ["user5"] * 4
+    assert lists["rank"].to_list() == [1, 2, 3, 4] * 2
+    for user in ("user0", "user5"):
+        mine = lists.filter(user_id=user)
+        seen = LOG.filter(user_id=user)["item_id"].to_list()
+        assert not set(mine["item_id"].to_list()) & set(seen)
+        assert mine["score"].is_sorted(descending=True)
+
+
+def test_seen_items_may_be_kept(fitted: Recommender) -> None:
+    everything = fitted.recommend(["user0"], k=100, exclude_seen=False)
+    assert len(everything) == 30
+
+
+def test_unknown_users_get_no_rows_and_nobody_gets_an_empty_frame(fitted: Recommender) -> None:
+    assert fitted.recommend(["stranger", "user1"], k=2)["user_id"].to_list() == ["user1"] * 2
+    assert fitted.recommend([], k=2).is_empty()
+
+
+def test_a_history_of_item_ids(fitted: Recommender) -> None:
+    seen = LOG.filter(user_id="user3")["item_id"].to_list()
+    named = fitted.recommend(["user3"], k=5)["item_id"].to_list()
+    given = fitted.recommend_for([*seen[:-1], "never heard of", seen[-1]], k=5)
+    assert [item.item_id for item in given] == named
+    with pytest.raises(UsageError, match="knows none"):
+        fitted.recommend_for(["never heard of"])
+
+
+def test_pandas_in_the_same_bundle_out(fitted: Recommender) -> None:
+    again = Recommender.fit(LOG.to_pandas(), epochs=2, verbose=False)
+    assert again.bundle.manifest.files == fitted.bundle.manifest.files
+
+
+def test_saved_and_loaded_gives_the_same_lists(fitted: Recommender, tmp_path: Path) -> None:
+    path = fitted.save(tmp_path / "bundle")
+    loaded = Recommender.load(path, from_frame(LOG))
+    users = ["user0", "user1"]
+    assert loaded.recommend(users).equals(fitted.recommend(users))
+
+
+def test_lists_equal_those_of_the_evaluation(fitted: Recommender) -> None:
+    """The evaluation asks for the list before the last event; so does a recommender that knows no more."""
+    shorter = LOG.group_by("user_id", maintain_order=True).head(13)
+    offline = Recommender(fitted.bundle, from_frame(shorter)).recommend(["user7"], k=10)
+    report = evaluate_bundle(fitted.bundle, from_frame(LOG), "test")
+    row = report.histories.users.index("user7")  # type: ignore[arg-type]
+    place = report.questions.users.tolist().index(row)
+    listed = report.bundle.id_map.ids_of(report.results[0].lists[place, :10].tolist())
+    assert offline["item_id"].to_list() == listed
+
+
+def test_a_bundle_on_disk_where_it_was_asked_for(tmp_path: Path) -> None:
+    made = Recommender.fit(LOG, out=tmp_path / "here", epochs=1, verbose=False, fit_all=True)
+    assert read_bundle(tmp_path / "here").version == made.bundle.version
+    assert made.bundle.manifest.held_out == "none"
+
+
+def test_titles_come_with_the_items() -> None:
+    from moerec.data.items import ItemTable
+
+    items = ItemTable(pl.DataFrame({"item_id": ["item1"], "title": ["One"]}))
+    made = Recommender.fit(LOG, items=items, epochs=1, verbose=False)
+    titles = made.recommend(["user0"], k=40, exclude_seen=False)
+    assert titles.filter(item_id="item1")["title"].to_list() == ["One"]
+    assert titles["title"].null_count() == 29
