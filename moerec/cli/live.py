@@ -28,7 +28,7 @@ def add_demo(verbs: "Verbs") -> None:
     parser.add_argument("--seed", type=int, default=7, help="of viewers and training (default 7)")
     parser.add_argument("--viewers", type=positive, default=2000, help="to simulate (default 2000)")
     parser.add_argument(
-        "--epochs", type=positive, help="of training at most (default: by the log's size)"
+        "--epochs", type=positive, default=5, help="of training at most (default 5)"
     )
     parser.set_defaults(run=_demo)
 
