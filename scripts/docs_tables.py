@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 # In the order in which data flows.
 FOLDERS = {
     "moerec": "the faces, and the nouns that all share",
+    "moerec/cli": "the `moerec` command, a file a group of verbs",
     "moerec/data": "interaction log -> histories, checked once",
     "moerec/data/demo": "the built-in log",
     "moerec/models": "the model; pure torch, no files, clocks or HTTP",

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from moerec.api.main import create_app
-from moerec.cli import _parser as make_parser
+from moerec.cli.main import make_parser
 from moerec.settings import Settings
 from scripts import docs_tables
 

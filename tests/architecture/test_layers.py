@@ -139,7 +139,7 @@ def test_package_files_are_empty(path: Path) -> None:
     assert path.read_text() == ""
 
 
-@pytest.mark.parametrize("module", ["moerec.api.main", "moerec.cli"])
+@pytest.mark.parametrize("module", ["moerec.api.main", "moerec.cli.main"])
 def test_starts_without_the_heavy_libraries(module: str) -> None:
     """A gateway is up in about a second, and `moerec --help` answers at once, because neither loads torch."""
     code = f"import sys, {module}; print(*sys.modules)"

@@ -19,7 +19,7 @@ FORBIDDEN = re.compile(
             r"pypi" + r"\.org",
             r"python" + r"hosted",
             r"download\.py" + r"torch",
-            r"\bcdn" + r"\.",
+            r"\bcdn" + r"(js)?\.",
             r"unpkg" + r"\.com",
             r"js" + r"delivr",
         )
