@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 SEEN_LIMIT: Final = 2000
 """Items of a user that a fallback list leaves out, the newest first."""
 
-SEEN_TIMEOUT_S: Final = 0.1
-
 _REASONS: Final = {
     "anonymous": "Neither user_id nor history was given",
     "unknown_user": "No events of this user are stored yet",
@@ -107,11 +105,11 @@ class RecommendService:
         return ListReply([], fallback="engine_error")
 
     async def _seen(self, query: RecommendationsIn) -> Collection[str]:
-        """The items that the user has seen, as far as the store says so quickly."""
+        """The items that the user has seen, if the store says so within half the deadline."""
         if query.history is not None or query.user_id is None:
             return query.history or ()
         try:
-            async with asyncio.timeout(SEEN_TIMEOUT_S):
+            async with asyncio.timeout(self.deadline_s / 2):
                 return await asyncio.to_thread(self.store.seen, UserId(query.user_id), SEEN_LIMIT)
         except (StorageError, TimeoutError) as error:
             logger.warning("The user's seen items are not known: %s", error)

@@ -140,12 +140,12 @@ def running(app: FastAPI) -> Iterator[httpx.Client]:
 def gateway(
     folder: Path, engine: EngineClient | None, store: EventStore | None = None, **settings: object
 ) -> Iterator[httpx.Client]:
-    """A gateway over a toy bundle in `folder`, with the given engine."""
+    """A gateway over a toy bundle in `folder`, with the given engine; patient unless told otherwise."""
     bundle = toy_bundle(folder / "bundle")
     chosen = Settings.load(
         database_url=f"sqlite:///{folder}/events.db",
         engine_address=f"unix:{folder}/engine.sock",
-        **settings,
+        **{"deadline_ms": 5000, **settings},
     )
     with running(create_app(chosen, bundle=bundle, engine=engine, store=store)) as client:
         yield client
