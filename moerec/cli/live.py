@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from moerec.cli.options import add_columns, columns_of, positive
+from moerec.cli.options import add_columns, columns_of, port, positive
 
 if TYPE_CHECKING:
     from moerec.cli.options import Verbs
@@ -23,7 +23,7 @@ def add_demo(verbs: "Verbs") -> None:
     parser.add_argument(
         "--dir", type=Path, default=Path(".moerec/demo"), help="default: .moerec/demo"
     )
-    parser.add_argument("--port", type=int, default=8000, help="the next free one if it is in use")
+    parser.add_argument("--port", type=port, default=8000, help="the next free one if it is in use")
     parser.add_argument("--once", action="store_true", help="end after the three requests")
     parser.add_argument("--seed", type=int, default=7, help="of viewers and training (default 7)")
     parser.add_argument("--viewers", type=positive, default=2000, help="to simulate (default 2000)")
