@@ -30,10 +30,18 @@ def fenced(path: Path, language: str) -> str:
     )
 
 
-def commands(path: Path) -> list[list[str]]:
-    """Shell commands of a document's `sh` blocks: continued lines joined, comments and output left out."""
-    text = fenced(path, "sh").replace("\\\n", " ")
-    return [words for line in text.splitlines() if (words := shlex.split(line, comments=True))]
+def commands(path: Path) -> Iterator[list[str]]:
+    """Shell commands of a document's `sh` blocks, without comments; one may go over several lines."""
+    begun = ""
+    for line in fenced(path, "sh").replace("\\\n", " ").splitlines():
+        begun += line + "\n"
+        try:
+            words = shlex.split(begun, comments=True)
+        except ValueError:  # an open quote
+            continue
+        begun = ""
+        if words:
+            yield words
 
 
 @pytest.mark.parametrize("document", sorted(docs_tables.TABLES))
