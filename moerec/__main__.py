@@ -2,7 +2,7 @@
 
 import sys
 
-from moerec.cli import main
+from moerec.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

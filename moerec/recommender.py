@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -21,10 +21,6 @@ from moerec.models.loading import load_model
 from moerec.settings import Settings
 from moerec.store.sql import open_event_store
 from moerec.types import ItemId, Recommendation, UserId
-
-if TYPE_CHECKING:
-    import pandas
-
 
 SEEN_LIMIT: Final = 10_000
 """Newest stored events that a list is made from."""
@@ -50,7 +46,7 @@ class Recommender:
     @classmethod
     def fit(
         cls,
-        frame: "pl.DataFrame | pandas.DataFrame",
+        frame: object,
         *,
         items: ItemTable | None = None,
         out: Path | str | None = None,

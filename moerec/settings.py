@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     engine_address: str = "unix:.moerec/engine.sock"
     """Where the engine listens: `unix:PATH` or `HOST:PORT`."""
 
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the engine computes; `auto` takes a GPU where there is one."""
+
     deadline_ms: int = Field(default=250, ge=1, le=60_000)
     """How long an answer may wait for the engine before the popular list is given, milliseconds."""
 

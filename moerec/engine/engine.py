@@ -46,7 +46,11 @@ class Engine:
     """Answers for one bundle. Thread-safe; requests are worked one batch at a time."""
 
     def __init__(
-        self, bundle: Bundle, store: EventStore, device: str = "cpu", hot_users: int = 20_000
+        self,
+        bundle: Bundle,
+        store: EventStore,
+        device: torch.device | str = "cpu",
+        hot_users: int = 20_000,
     ) -> None:
         self._version = bundle.version
         self._ids: list[ItemId] = list(bundle.id_map.ids)

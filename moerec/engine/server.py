@@ -4,6 +4,7 @@ Serves until SIGTERM or SIGINT, answers what it has begun, and exits 0.
 """
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -12,10 +13,14 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import torch
+
 from moerec.artifacts.bundle import read_bundle
 from moerec.engine.engine import Engine
 from moerec.engine.follower import Follower
 from moerec.errors import MoerecError, SettingsError
+from moerec.models.loading import choose_device
+from moerec.observability.logging import configure_logging
 from moerec.settings import Settings
 from moerec.store.sql import open_event_store
 from moerec.transport.server import serve
@@ -23,7 +28,7 @@ from moerec.transport.server import serve
 DRAIN_S = 0.5
 """Time that frames under way have after SIGTERM; the streams themselves never end on their own."""
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("moerec.engine.server")  # `__name__` is "__main__" in the process
 
 
 def main() -> int:
@@ -33,10 +38,7 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         settings = Settings.load()
-        logging.basicConfig(
-            level=settings.log_level.upper(),
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        )
+        configure_logging(settings.log_level)
         run(settings, stop)
     except MoerecError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -47,9 +49,10 @@ def main() -> int:
 def run(settings: Settings, stop: threading.Event) -> None:
     """Serve the bundle of the settings until `stop` is set."""
     started = time.monotonic()
+    use_all_cores_but_one()
     bundle = read_bundle(settings.bundle_path())
     with closing(open_event_store(settings.database_url, settings.durability)) as store:
-        engine = Engine(bundle, store)
+        engine = Engine(bundle, store, choose_device(settings.device))
         follower = Follower(store, engine.apply_stored, engine.forget_users)
         engine.warm_up()
         remove_stale_socket(settings.engine_address)
@@ -65,6 +68,15 @@ def run(settings: Settings, stop: threading.Event) -> None:
         stop.wait()
         server.stop(DRAIN_S).wait()
         follower.stop()
+
+
+def use_all_cores_but_one() -> None:
+    """One core is the gateway's: threads that wait for a core spin, and cost more than they give.
+
+    An OMP_NUM_THREADS of the environment is left alone.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
 
 
 def remove_stale_socket(address: str) -> None:

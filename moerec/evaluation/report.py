@@ -31,12 +31,11 @@ CPU: Final = torch.device("cpu")
 COLUMNS: Final = (
     ("HR@1", "hr@1"),
     ("HR@10", "hr@10"),
-    ("HR@50", "hr@50"),
     ("NDCG@10", "ndcg@10"),
     ("MRR@10", "mrr@10"),
-    ("coverage@10", "coverage@10"),
-    ("mean pct.", "percentile_mean"),
-    ("median pct.", "percentile_median"),
+    ("cover@10", "coverage@10"),
+    ("mean pct", "percentile_mean"),
+    ("median pct", "percentile_median"),
 )
 
 
@@ -61,9 +60,10 @@ class Report:
         """For a terminal."""
         seen = "seen items kept" if self.keep_seen else "seen items removed"
         title = f"{self.part}: {len(self.questions):,} users, full ranking, {seen}"
-        table = Table("", title=title, title_justify="left")
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table.add_column("", no_wrap=True)
         for heading, _ in COLUMNS:
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", no_wrap=True)
         for result in self.results:
             table.add_row(result.name, *(f"{result.summary[key]:.4f}" for _, key in COLUMNS))
         return table

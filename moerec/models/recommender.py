@@ -4,7 +4,9 @@ Letters: B histories, L positions, P events of the summary's prefix, D width, V 
 N events of the flat array.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,10 @@ from moerec.models.config import SUMMARY_EVENTS, ModelConfig
 from moerec.models.encoder import Encoder
 from moerec.models.router import Routing
 from moerec.types import PADDING
+
+INITIAL_STD: Final = 0.02
+"""Small against what a step of the optimiser moves: an item with few events must not keep its random
+beginning as its meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class MoERecommender(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.items + 1, config.dim, padding_idx=PADDING)
-        nn.init.normal_(self.embedding.weight, std=config.dim**-0.5)
+        nn.init.normal_(self.embedding.weight, std=INITIAL_STD)
         with torch.no_grad():
             self.embedding.weight[PADDING].zero_()
         self.encoder = Encoder(config)
@@ -76,9 +82,10 @@ class MoERecommender(nn.Module):
         return users_BD @ items_VD.T
 
     def _embed(self, items: Tensor) -> Tensor:
-        # Rows of about unit length per coordinate keep the pre-norm blocks in their working range.
-        vectors: Tensor = self.embedding(items) * self.config.dim**0.5
-        return vectors
+        # The same unit vectors as the item side's, scaled to about 1 a coordinate: an item's direction
+        # is all there is of it.
+        vectors: Tensor = functional.normalize(self.embedding(items), dim=-1)
+        return vectors * math.sqrt(self.config.dim)
 
     def _cut(self, items: Tensor, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Windows [B, <=R] padded right, prefixes [B, <=P] padded left, window lengths [B]."""

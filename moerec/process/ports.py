@@ -22,25 +22,18 @@ def require_free(host: str, port: int) -> None:
 
 
 def next_free(host: str, port: int) -> int:
-    """`port`, or the first one above it that is free; raises UsageError if 50 in a row are not."""
+    """`port`, or the first one above it that is free; raises UsageError if 50 in a row are not.
+
+    Port 0 is any free one.
+    """
     for candidate in range(port, min(port + PORTS_TRIED, 65_536)):
         try:
-            _bind(host, candidate)
+            return _bind(host, candidate)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 break
-        else:
-            return candidate
     require_free(host, port)
     return port
-
-
-def any_free(host: str) -> int:
-    """A free port that the system picks; raises UsageError where nobody can listen on `host`."""
-    try:
-        return _bind(host, 0)
-    except OSError as error:
-        raise _cannot_listen(host, 0, error) from error
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> UsageError:

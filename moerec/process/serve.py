@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from moerec.artifacts.bundle import read_bundle
 from moerec.errors import UsageError
 from moerec.process.children import ChildSpec
-from moerec.process.ports import any_free, require_free
+from moerec.process.ports import next_free, require_free
 from moerec.process.supervisor import Supervisor, http_ready
 from moerec.settings import PREFIX, Settings
 
@@ -22,7 +22,7 @@ PASSED_ON = ("bundle", "database_url", "engine_address", "host", "port")
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises what keeps it from starting, and ServiceError if it breaks."""
     if settings.port == 0:
-        settings = settings.model_copy(update={"port": any_free(settings.host)})
+        settings = settings.model_copy(update={"port": next_free(settings.host, 0)})
     check(settings)
     with private_socket(settings) as settings:
         supervisor = make_supervisor(settings, say=_write_line, hear=_write_child_line)

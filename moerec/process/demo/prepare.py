@@ -19,14 +19,14 @@ from moerec.store.sql import open_event_store
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What the demo may be told. `epochs` at most; None leaves it to the preset."""
+    """What the demo may be told. Five epochs: enough to pass the Markov chain, and soon there."""
 
     folder: Path = Path(".moerec/demo")
     port: int = 8000
     once: bool = False
     seed: int = 7
     viewers: int = 2000
-    epochs: int | None = None
+    epochs: int = 5
 
     @property
     def bundle_path(self) -> Path:

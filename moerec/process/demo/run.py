@@ -116,24 +116,15 @@ def standard_input() -> TextIO | None:
 
 def line_reader(stdin: TextIO, console: Console) -> ReadLine:
     """Reads with a prompt; where nobody sees what is typed (a pipe), it is printed."""
-    if stdin.isatty():
-        return lambda: _typed(console)
 
     def read() -> str | None:
+        console.print("[bold]film>[/] ", end="")
         line = stdin.readline()
-        if line:
-            console.print(f"film> {line.rstrip()}", highlight=False, markup=False)
+        if not line or not stdin.isatty():
+            console.print(line.rstrip(), highlight=False, markup=False)
         return line or None
 
     return read
-
-
-def _typed(console: Console) -> str | None:
-    try:
-        return console.input("[bold]film>[/] ")
-    except EOFError:
-        console.print()
-        return None
 
 
 @contextmanager

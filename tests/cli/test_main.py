@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from moerec import __version__
-from moerec.cli import main
+from moerec.cli.main import main
 from tests.logs import walking_log
 
 
@@ -171,5 +171,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes(log: Path, tmp_path: Path) -> N
 
 
 def test_the_parser_needs_no_torch() -> None:
-    program = "import sys, moerec.cli; sys.exit('torch' in sys.modules or 'polars' in sys.modules)"
+    program = (
+        "import sys, moerec.cli.main; sys.exit('torch' in sys.modules or 'polars' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

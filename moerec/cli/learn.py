@@ -1,0 +1,179 @@
+"""The verbs that learn and measure: train, evaluate, recommend."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.markup import escape
+
+from moerec.cli.options import add_columns, columns_of, positive
+from moerec.errors import UsageError
+
+if TYPE_CHECKING:
+    from moerec.cli.options import Verbs
+
+BUNDLES: Final = Path("bundles")
+"""Where `train` puts a bundle that was given no name."""
+
+
+def add_train(verbs: "Verbs") -> None:
+    """`moerec train`"""
+    parser = verbs.add_parser(
+        "train",
+        help="learn a bundle from an interaction log",
+        description="Learn a bundle from an interaction log. Its format is recognised: CSV, TSV, JSONL, "
+        "Parquet, MovieLens, `user item` lines, `user item item ...` lines; gzip or not.",
+    )
+    parser.add_argument("data", metavar="DATA", help="the log")
+    parser.add_argument("--out", type=Path, help="folder of the bundle (default: bundles/NAME)")
+    parser.add_argument("--items", help="file of items: id, title, categories, ...")
+    add_columns(parser)
+    parser.add_argument(
+        "--split",
+        default="leave-one-out",
+        metavar="RULE",
+        help="what is kept out of the weights for validation and test: leave-one-out (default; a "
+        "user's last two events) or time:0.1 (the last 10%% of all events twice)",
+    )
+    parser.add_argument(
+        "--fit-all", action="store_true", help="train on every event, hold out none"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    parser.add_argument(
+        "--epochs", type=positive, help="at most so many (default: by the log's size)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    unfinished = parser.add_mutually_exclusive_group()
+    unfinished.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted training"
+    )
+    unfinished.add_argument(
+        "--restart", action="store_true", help="throw an interrupted training away"
+    )
+    parser.add_argument("--replace", action="store_true", help="allow --out to be replaced")
+    parser.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from moerec.data.interactions import read_interactions
+    from moerec.data.items import read_items
+    from moerec.training.display import TrainingDisplay
+    from moerec.training.fit import FitOptions, fit_bundle
+
+    console = Console()
+    out = options.out or BUNDLES / Path(options.data).name.split(".")[0]
+    with console.status(f"reading {escape(options.data)}"):
+        interactions = read_interactions(options.data, columns_of(options))
+        items = read_items(options.items) if options.items else None
+    console.print(str(interactions.report), highlight=False)
+    settings = FitOptions(
+        split=options.split,
+        fit_all=options.fit_all,
+        device=options.device,
+        seed=options.seed,
+        epochs=options.epochs,
+        unfinished="resume" if options.resume else "restart" if options.restart else "refuse",
+        replace=options.replace,
+    )
+    with TrainingDisplay(console) as display:
+        bundle = fit_bundle(interactions, out, items=items, options=settings, watch=display.update)
+    console.print(f"bundle {bundle.version} written to {escape(str(out))}", highlight=False)
+    console.print(
+        f"next: moerec evaluate {escape(str(out))} {escape(options.data)}    "
+        f"moerec import events {escape(options.data)} && moerec serve --bundle {escape(str(out))}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def add_evaluate(verbs: "Verbs") -> None:
+    """`moerec evaluate`"""
+    parser = verbs.add_parser(
+        "evaluate",
+        help="rank held-out events, beside popularity and a Markov chain",
+        description="Full ranking of each user's held-out event over the whole catalogue. Seen items are "
+        "removed, ties count against the model. The split is the one the bundle was trained with.",
+    )
+    parser.add_argument("bundle", metavar="BUNDLE")
+    parser.add_argument("data", metavar="DATA", help="the log the bundle was trained on")
+    add_columns(parser)
+    parser.add_argument("--split", choices=("test", "validation"), default="test")
+    parser.add_argument("--keep-seen", action="store_true", help="leave seen items in the ranking")
+    parser.add_argument(
+        "--recs", type=Path, metavar="CSV", help="write user_id,item_id,rank, top 50"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from rich.progress import Progress
+
+    from moerec.artifacts.bundle import read_bundle
+    from moerec.data.interactions import read_interactions
+    from moerec.evaluation.report import evaluate_bundle
+    from moerec.models.loading import choose_device
+
+    console = Console()
+    bundle = read_bundle(options.bundle)
+    interactions = read_interactions(options.data, columns_of(options))
+    console.print(str(interactions.report), highlight=False)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("ranking")
+        report = evaluate_bundle(
+            bundle,
+            interactions,
+            options.split,
+            keep_seen=options.keep_seen,
+            device=choose_device(options.device),
+            on_progress=lambda name, done, total: bar.update(
+                task, description=name, completed=done, total=total
+            ),
+        )
+    console.print(report.table())
+    for note in report.notes():
+        console.print(note, highlight=False)
+    if options.json:
+        report.write_json(options.json)
+    if options.recs:
+        report.write_recommendations(options.recs)
+
+
+def add_recommend(verbs: "Verbs") -> None:
+    """`moerec recommend`"""
+    parser = verbs.add_parser(
+        "recommend",
+        help="print a user's list",
+        description="Print what a user would be shown. The history comes from --history, from a log "
+        "(--data), or else from the event store.",
+    )
+    parser.add_argument("bundle", metavar="BUNDLE")
+    parser.add_argument("--user", help="the user's id")
+    parser.add_argument("--data", help="a log that holds the user's history")
+    parser.add_argument("--history", metavar="ID,ID,...", help="item ids, oldest first")
+    parser.add_argument("-k", type=positive, default=10, help="length of the list (default 10)")
+    parser.add_argument("--keep-seen", action="store_true", help="leave seen items in the list")
+    add_columns(parser, user="--user-column")
+    parser.set_defaults(run=_recommend)
+
+
+def _recommend(options: argparse.Namespace) -> None:
+    from rich.table import Table
+
+    from moerec.recommender import Recommender, history_of
+
+    if options.user is None and options.history is None:
+        raise UsageError("whose list?", "Give --user ID, or --history id,id,...")
+    recommender = Recommender.load(options.bundle)
+    history = (
+        [item.strip() for item in options.history.split(",") if item.strip()]
+        if options.history is not None
+        else history_of(options.user, data=options.data, columns=columns_of(options))
+    )
+    found = recommender.recommend_for(history, options.k, exclude_seen=not options.keep_seen)
+    table = Table("rank", "item", "title", "score", box=None, header_style="bold")
+    for item in found:
+        table.add_row(str(item.rank), item.item_id, escape(item.title or ""), f"{item.score:.4f}")
+    Console().print(table)

@@ -1,0 +1,55 @@
+"""Options that several verbs share."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from moerec.data.interactions import ColumnNames
+
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_columns(parser: argparse.ArgumentParser, user: str = "--user") -> None:
+    """Names of the log's columns; `user` is the option for the user's."""
+    group = parser.add_argument_group(
+        "columns of the log", "guessed from their usual names if not given"
+    )
+    group.add_argument(user, dest="user_column", metavar="NAME")
+    group.add_argument("--item", dest="item_column", metavar="NAME")
+    group.add_argument(
+        "--timestamp",
+        dest="timestamp_column",
+        metavar="NAME",
+        help='"none": rows are in time order',
+    )
+    group.add_argument("--event", dest="event_column", metavar="NAME")
+    group.add_argument("--value", dest="value_column", metavar="NAME")
+
+
+def columns_of(options: argparse.Namespace) -> "ColumnNames":
+    """What `add_columns` parsed."""
+    from moerec.data.interactions import ColumnNames
+
+    return ColumnNames(
+        user=options.user_column,
+        item=options.item_column,
+        timestamp=options.timestamp_column,
+        event=options.event_column,
+        value=options.value_column,
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def port(text: str) -> int:
+    """A port of this machine; 0 is any free one."""
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise argparse.ArgumentTypeError("must be 0 to 65535")
+    return number

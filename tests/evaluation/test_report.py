@@ -1,0 +1,119 @@
+"""An evaluation of a bundle as a document: what is in the table, the JSON and the lists."""
+
+import csv
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from rich.console import Console
+
+from moerec.artifacts.bundle import Bundle
+from moerec.data.interactions import from_frame
+from moerec.errors import LeakError, StorageError, UsageError
+from moerec.evaluation.report import Report, evaluate_bundle
+from moerec.training.fit import FitOptions, fit_bundle
+from tests.logs import walking_log
+
+LOG = walking_log()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("report")
+    return fit_bundle(from_frame(LOG), folder / "bundle", options=FitOptions(epochs=1))
+
+
+@pytest.fixture(scope="module")
+def report(bundle: Bundle) -> Report:
+    return evaluate_bundle(bundle, from_frame(LOG), "test")
+
+
+def printed(report: Report, width: int = 80) -> str:
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(report.table())
+    return captured.get()
+
+
+def test_the_table_fits_a_plain_terminal(report: Report) -> None:
+    """At 80 columns the baselines' names and the last figures used to be cut off."""
+    text = printed(report)
+    assert "Markov chain" in text
+    assert "…" not in text
+    assert f"{report.results[0].summary['ndcg@10']:.4f}" in text
+    assert f"{report.results[2].summary['percentile_median']:.4f}" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_the_document_says_how_it_was_measured(report: Report, tmp_path: Path) -> None:
+    report.write_json(tmp_path / "out.json")
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["protocol"] == {
+        "ranking": "full catalogue",
+        "seen_items": "removed, the target never",
+        "ties": "against the model",
+    }
+    assert found["bundle"] == report.bundle.version
+    assert found["results"]["moerec"] == report.results[0].summary
+
+
+def test_lists_hold_no_seen_item(report: Report, tmp_path: Path) -> None:
+    report.write_recommendations(tmp_path / "recs.csv")
+    with (tmp_path / "recs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    seen = LOG.group_by("user_id", maintain_order=True).head(13)
+    pairs = set(seen.select("user_id", "item_id").iter_rows())
+    assert not pairs & {(row["user_id"], row["item_id"]) for row in rows}
+    assert {row["user_id"] for row in rows} == set(LOG["user_id"])
+
+
+def test_seen_items_may_stay(bundle: Bundle) -> None:
+    kept = evaluate_bundle(bundle, from_frame(LOG), "test", keep_seen=True)
+    assert "seen items kept" in printed(kept)
+    assert (kept.results[0].candidates == 30).all()
+
+
+def test_unknown_targets_and_short_users_are_counted(bundle: Bundle) -> None:
+    """A log that goes on with an item the bundle has never heard of, and with a newcomer."""
+    later = pl.DataFrame(
+        {
+            "user_id": ["user0", "newcomer"],
+            "item_id": ["unheard of", "item1"],
+            "timestamp": [1_700_000_000_000] * 2,
+        }
+    )
+    found = evaluate_bundle(bundle, from_frame(pl.concat([LOG, later])), "test")
+    notes = "\n".join(found.notes())
+    assert "1 users have no test event" in notes
+    assert "1 held-out events are of items the bundle does not know" in notes
+    row = found.histories.users.index("user0")  # type: ignore[arg-type]
+    place = found.questions.users.tolist().index(row)
+    assert found.results[0].summary["hr@200"] < 1
+    assert found.results[0].ranks[place] > 200
+
+
+def test_progress_reaches_the_end_of_each_scorer(bundle: Bundle) -> None:
+    steps: list[tuple[str, int, int]] = []
+    evaluate_bundle(
+        bundle, from_frame(LOG), "validation", on_progress=lambda *step: steps.append(step)
+    )
+    assert steps == [("moerec", 60, 60), ("Markov chain", 60, 60), ("popularity", 60, 60)]
+
+
+def test_a_shortened_log_is_refused(bundle: Bundle) -> None:
+    shorter = LOG.group_by("user_id", maintain_order=True).head(9)
+    with pytest.raises(LeakError, match="60 of the 60"):
+        evaluate_bundle(bundle, from_frame(shorter), "test")
+
+
+def test_a_log_without_held_out_events(bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="no test event"):
+        evaluate_bundle(bundle, from_frame(LOG.head(2)), "test")
+
+
+def test_a_folder_that_is_not_there(report: Report, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot write"):
+        report.write_json(tmp_path / "nowhere" / "out.json")
