@@ -1,6 +1,8 @@
 """The Python face: fit on a frame, recommend to anybody, keep the same bundle the server takes."""
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -60,21 +62,24 @@ class Recommender:
     ) -> "Recommender":
         """Train on a Polars or pandas frame with a user, an item and a time column.
 
-        Without `out` the bundle lives in a temporary folder; `save` keeps it. Errors as `moerec train`.
+        Without `out` the bundle lives in a temporary folder as long as the object; `save` keeps it.
+        Raises what `moerec train` refuses.
         """
         from moerec.training.display import TrainingDisplay
         from moerec.training.fit import FitOptions, fit_bundle
 
         interactions = from_frame(frame, columns)
-        folder = (
-            Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="moerec-")) / "bundle"
-        )
+        scratch = tempfile.mkdtemp(prefix="moerec-") if out is None else ""
+        folder = Path(scratch, out or "bundle")
         options = FitOptions(split=split, fit_all=fit_all, epochs=epochs, seed=seed, device=device)
         with TrainingDisplay(Console(quiet=not verbose)) as display:
             bundle = fit_bundle(
                 interactions, folder, items=items, options=options, watch=display.update
             )
-        return cls(bundle, interactions)
+        recommender = cls(bundle, interactions)
+        if scratch:
+            weakref.finalize(recommender, shutil.rmtree, scratch, ignore_errors=True)
+        return recommender
 
     @classmethod
     def load(cls, path: Path | str, interactions: Interactions | None = None) -> "Recommender":

@@ -1,5 +1,6 @@
 """The Python face: frames in, lists out, and the same bundle as the server's."""
 
+import gc
 from pathlib import Path
 
 import polars as pl
@@ -80,6 +81,15 @@ def test_a_bundle_on_disk_where_it_was_asked_for(tmp_path: Path) -> None:
     made = Recommender.fit(LOG, out=tmp_path / "here", epochs=1, verbose=False, fit_all=True)
     assert read_bundle(tmp_path / "here").version == made.bundle.version
     assert made.bundle.manifest.held_out == "none"
+
+
+def test_a_bundle_without_a_name_goes_with_its_recommender() -> None:
+    made = Recommender.fit(LOG, epochs=1, verbose=False)
+    path = made.bundle.path
+    assert path.is_dir()
+    del made
+    gc.collect()
+    assert not path.parent.exists()
 
 
 def test_titles_come_with_the_items() -> None:

@@ -66,7 +66,7 @@ async def open_gateway(
         )
 
 
-def _gateway(request: Request) -> Gateway:
+async def _gateway(request: Request) -> Gateway:  # async: FastAPI would give a `def` a thread
     return cast(Gateway, request.app.state.gateway)
 
 

@@ -118,7 +118,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     console = Console()
     bundle = read_bundle(options.bundle)
-    interactions = read_interactions(options.data, columns_of(options))
+    with console.status(f"reading {escape(options.data)}"):
+        interactions = read_interactions(options.data, columns_of(options))
     console.print(str(interactions.report), highlight=False)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("ranking")

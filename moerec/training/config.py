@@ -67,11 +67,11 @@ def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
     negatives = 0 if log.items <= FULL_SOFTMAX_ITEMS else SHARED_NEGATIVES
     batch_events = min(max(log.events // 128, 1_024), 6_400)
     steps_an_epoch = max(log.events // batch_events, 1)
-    epochs = min(max((2_200 if long else 4_000) // steps_an_epoch, 3), 40)
+    epochs = min(max(2_200 // steps_an_epoch, 3), 25)
     model = ModelConfig(
         items=log.items,
         window=100 if long else 50,
-        dropout=0.2 if long else 0.5,
+        dropout=0.2 if long else 0.3,
         temperature=0.05 if long else 0.07,
     )
     training = TrainConfig(

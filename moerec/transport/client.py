@@ -6,7 +6,6 @@ once, so that a fallback costs no waiting.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +34,7 @@ Handler = Callable[[list[Request]], list[Reply]]
 FRAMES_IN_FLIGHT: Final = 3
 WAITING_LIMIT: Final = 4096
 CONNECT_TIMEOUT_S: Final = 1.0
+CANCEL_AGAIN_S: Final = 0.05
 RETRY_FIRST_S: Final = 0.02
 RETRY_LONGEST_S: Final = 0.5
 STALL_GRACE_S: Final = 1.0
@@ -129,7 +129,7 @@ class GrpcEngineClient:
 
     async def ask(self, request: Request, timeout_s: float) -> Reply:
         self._refuse_if_hopeless()
-        if self._connection is None:
+        if self._connection is None or self._connection.done():
             self._connection = asyncio.create_task(self._stay_connected(), name="engine-stream")
         loop = asyncio.get_running_loop()
         caller = _Waiting(request, loop.time() + timeout_s, loop.create_future())
@@ -143,10 +143,10 @@ class GrpcEngineClient:
 
     async def close(self) -> None:
         self._closed = True
-        if self._connection is not None:
+        while self._connection is not None and not self._connection.done():
+            # Once is not enough: a call that fails at the same moment swallows the cancellation.
             self._connection.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._connection
+            await asyncio.wait([self._connection], timeout=CANCEL_AGAIN_S)
         self._fail_everyone("The connection to the engine is closed.")
 
     def _refuse_if_hopeless(self) -> None:
@@ -164,7 +164,8 @@ class GrpcEngineClient:
             async with grpc.aio.insecure_channel(self._address, _CHANNEL_OPTIONS) as channel:
                 call: _Call = channel.stream_stream(METHOD)()
                 try:
-                    await asyncio.wait_for(call.wait_for_connection(), CONNECT_TIMEOUT_S)
+                    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                        await call.wait_for_connection()
                     self._away = None
                     pause = RETRY_FIRST_S
                     await self._converse(call)

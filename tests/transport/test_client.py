@@ -1,6 +1,8 @@
 """What the gRPC client adds: shared frames, quick failure while the engine is away, reconnection."""
 
 import asyncio
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -141,6 +143,25 @@ async def test_an_engine_that_hangs_is_refused_quickly_until_it_answers_again(
     server.stop(0).wait()
 
 
+class Stubborn(GrpcEngineClient):
+    """Its connection swallows the first cancellation."""
+
+    async def _stay_connected(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+
+async def test_a_cancellation_that_got_lost_does_not_hold_up_the_end(address: str) -> None:
+    """`asyncio.wait_for` of Python 3.11 swallows a cancellation that comes while its call fails: one
+    gateway in a few hundred then never ended, because `close` waited for a loop that went on."""
+    client = Stubborn(address)
+    with pytest.raises(EngineUnavailableError, match="within"):
+        await client.ask(InfoRequest(), 0.01)
+    async with asyncio.timeout(2):
+        await client.close()
+
+
 ENGINE_PROCESS = """
 import sys
 from moerec.transport.frames import InfoReply
@@ -157,6 +178,7 @@ async def test_a_stopped_engine_process_is_refused_quickly_and_a_killed_one_at_o
     try:
         await until_answered(client, 20.0)
         engine.send_signal(signal.SIGSTOP)
+        os.waitpid(engine.pid, os.WUNTRACED)
         with pytest.raises(EngineUnavailableError, match="within 100 ms"):
             await client.ask(InfoRequest(), 0.1)
         await asyncio.sleep(2.0)
