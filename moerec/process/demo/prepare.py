@@ -44,7 +44,11 @@ def prepare(options: DemoOptions, console: Console) -> Bundle:
     """The demo's bundle, trained now if there is none, with the simulated histories in the store."""
     if options.bundle_path.exists():
         bundle = read_bundle(options.bundle_path)
-        console.print(f"Model [bold]{bundle.version}[/] from {escape(str(options.bundle_path))}")
+        console.print(
+            f"Model [bold]{bundle.version}[/] from {escape(str(options.bundle_path))}",
+            highlight=False,
+            soft_wrap=True,
+        )
         log = options.folder / "log.csv"
         interactions = read_interactions(log) if not _imported(options, bundle) else None
     else:
