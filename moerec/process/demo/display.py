@@ -47,8 +47,8 @@ class Display:
         shown = listing.item_ids[:length]
         moves = movements(before, shown) if before is not None else None
         for place, item_id in enumerate(shown):
-            movement = self._movement(moves[place]) if moves else None
-            table.add_row(str(place + 1), Text(self.name(item_id)), movement)
+            movement = [self._movement(moves[place])] if moves else []
+            table.add_row(str(place + 1), Text(self.name(item_id)), *movement)
         self.console.print(table)
 
     def footer(self, listing: Listing) -> None:

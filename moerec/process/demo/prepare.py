@@ -1,5 +1,6 @@
 """The demo's folder: simulated log, bundle, event store. What is there already is kept."""
 
+import os
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,11 @@ def prepare(options: DemoOptions, console: Console) -> Bundle:
     """The demo's bundle, trained now if there is none, with the simulated histories in the store."""
     if options.bundle_path.exists():
         bundle = read_bundle(options.bundle_path)
-        console.print(f"Model [bold]{bundle.version}[/] from {escape(str(options.bundle_path))}")
+        console.print(
+            f"Model [bold]{bundle.version}[/] from {escape(str(options.bundle_path))}",
+            highlight=False,
+            soft_wrap=True,
+        )
         log = options.folder / "log.csv"
         interactions = read_interactions(log) if not _imported(options, bundle) else None
     else:
@@ -59,7 +64,10 @@ def prepare(options: DemoOptions, console: Console) -> Bundle:
 def _train(
     options: DemoOptions, interactions: Interactions, catalogue: Path, console: Console
 ) -> Bundle:
-    # Torch comes with these, and is not needed where the bundle exists.
+    # A model this small is soon done on one core, and threads that wait for a core in use by somebody
+    # else spin: with two on a busy machine of two cores an epoch took nine times the work. PyTorch
+    # reads this when it is imported, which the lines below do and nothing else does before.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from moerec.training.display import TrainingDisplay
     from moerec.training.fit import FitOptions, fit_bundle
     from moerec.training.interrupt import TrainingInterrupted

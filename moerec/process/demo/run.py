@@ -89,7 +89,11 @@ def _served(options: DemoOptions, console: Console) -> Iterator[Settings]:
             say=lambda news: console.print(escape(news), style="yellow", highlight=False),
             hear=lambda name, line: _note(log, f"{name:<7} | {line}\n"),
         )
-        console.print(f"Starting a gateway and an engine (their log: {escape(str(log_path))})")
+        console.print(
+            f"Starting a gateway and an engine (their log: {escape(str(log_path))})",
+            highlight=False,
+            soft_wrap=True,
+        )
         with BackgroundService(supervisor):
             yield settings
 
