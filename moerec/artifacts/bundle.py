@@ -156,7 +156,23 @@ def write_bundle(path: Path, contents: BundleContents, *, replace: bool = False)
 
 def read_bundle(path: Path | str) -> Bundle:
     """Open a bundle and check every file. `ArtifactError` says what is wrong with it."""
-    path = Path(path)
+    try:
+        return _read_checked(Path(path))
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read: {error.strerror}", "Check the path and its permissions."
+        ) from error
+
+
+def copy_bundle(bundle: Bundle, path: Path) -> Bundle:
+    """Copy a bundle to the new folder `path`, whole. `StorageError` if the disk refuses."""
+    with new_folder(path) as folder:
+        for name in ("manifest.json", *FILES):
+            shutil.copyfile(bundle.path / name, folder / name)
+    return read_bundle(path)
+
+
+def _read_checked(path: Path) -> Bundle:
     if not (path / "manifest.json").is_file():
         raise ArtifactError(
             f"{path} is not a bundle: it has no manifest.json", "Make one with `moerec train DATA`."
@@ -182,14 +198,6 @@ def read_bundle(path: Path | str) -> Bundle:
         categories=items.categories,
         popular=_decode(path / "popular.json", list[PopularItem]),
     )
-
-
-def copy_bundle(bundle: Bundle, path: Path) -> Bundle:
-    """Copy a bundle to the new folder `path`, whole. `StorageError` if the disk refuses."""
-    with new_folder(path) as folder:
-        for name in ("manifest.json", *FILES):
-            shutil.copyfile(bundle.path / name, folder / name)
-    return read_bundle(path)
 
 
 def _manifest(folder: Path, contents: BundleContents) -> Manifest:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from moerec.cli.options import add_columns, columns_of, port, positive
+from moerec.cli.options import add_columns, columns_of, port, positive, seed
 
 if TYPE_CHECKING:
     from moerec.cli.options import Verbs
@@ -25,7 +25,7 @@ def add_demo(verbs: "Verbs") -> None:
     )
     parser.add_argument("--port", type=port, default=8000, help="the next free one if it is in use")
     parser.add_argument("--once", action="store_true", help="end after the three requests")
-    parser.add_argument("--seed", type=int, default=7, help="of viewers and training (default 7)")
+    parser.add_argument("--seed", type=seed, default=7, help="of viewers and training (default 7)")
     parser.add_argument("--viewers", type=positive, default=2000, help="to simulate (default 2000)")
     parser.add_argument(
         "--epochs", type=positive, default=5, help="of training at most (default 5)"

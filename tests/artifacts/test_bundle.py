@@ -57,6 +57,12 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
         read_bundle(tmp_path)
 
 
+def test_a_path_that_cannot_be_looked_at_is_refused() -> None:
+    """It used to end in a traceback: a name too long, as a folder without permission."""
+    with pytest.raises(ArtifactError, match="cannot be read: File name too long"):
+        read_bundle("x" * 300)
+
+
 def test_a_newer_format_is_refused_before_anything_else(bundle: Bundle) -> None:
     """Even with fields that this version has never heard of."""
     path = bundle.path / "manifest.json"
