@@ -1,6 +1,6 @@
 # Every target calls a script of the same name: people, this file and CI run the same lines.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock
+.PHONY: help setup demo test check bench docs lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ check: ## formatting, lint, types, version and house rules
 
 bench: ## list the benchmarks; ARGS="NAME ..." runs one
 	@scripts/bench $(ARGS)
+
+docs: ## write the file table and the settings table anew from the code
+	@scripts/docs
 
 lock: ## write requirements.txt anew from what is installed in the environment
 	@scripts/lock

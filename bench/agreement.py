@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,6 @@ sys.path.insert(0, str(ROOT))
 from moerec.artifacts.bundle import read_bundle
 from moerec.data.interactions import read_interactions
 from moerec.evaluation.report import Report, evaluate_bundle
-from moerec.process.ports import any_free
 from moerec.recommender import Recommender
 from moerec.types import Recommendation
 
@@ -50,7 +50,8 @@ def call(url: str, body: object = None) -> dict[str, object]:
 def service(bundle: str, log: str) -> Iterator[str]:
     """`moerec import events --split test` and `moerec serve`; yields the address."""
     with tempfile.TemporaryDirectory(prefix="moerec-bench-") as folder:
-        port = str(any_free("127.0.0.1"))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = str(listener.getsockname()[1])
         environment = os.environ | {
             "PYTHONPATH": str(ROOT),
             "MOEREC_DATABASE_URL": f"sqlite:///{folder}/events.db",

@@ -78,7 +78,9 @@ def _train(options: argparse.Namespace) -> None:
     )
     with TrainingDisplay(console) as display:
         bundle = fit_bundle(interactions, out, items=items, options=settings, watch=display.update)
-    console.print(f"bundle {bundle.version} written to {escape(str(out))}", highlight=False)
+    console.print(
+        f"bundle {bundle.version} written to {escape(str(out))}", highlight=False, soft_wrap=True
+    )
     console.print(
         f"next: moerec evaluate {escape(str(out))} {escape(options.data)}    "
         f"moerec import events {escape(options.data)} && moerec serve --bundle {escape(str(out))}",

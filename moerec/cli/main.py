@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Torch's threads spin while they wait for each other, unless told before torch is loaded. On two
     # cores with other work a training step then took 14 times as long as with threads that sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         return int(options.run(options) or 0)
     except MoerecError as error:
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="moerec",
         description="A Mixture-of-Experts recommender: from an interaction log to live answers.",

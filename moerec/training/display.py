@@ -61,14 +61,9 @@ class TrainingDisplay:
         while self._printed < len(progress.records):
             number = self._printed
             self._printed += 1
-            self._console.print(
-                line(
-                    number + 1,
-                    progress.epochs,
-                    progress.records[number],
-                    number == progress.best_epoch,
-                )
-            )
+            best = number == progress.best_epoch
+            text = line(number + 1, progress.epochs, progress.records[number], best)
+            self._console.print(text, soft_wrap=True)
 
 
 def line(number: int, epochs: int, record: EpochRecord, best: bool) -> str:

@@ -5,6 +5,7 @@ where the line says so. Imports inside functions count as well.
 """
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,7 @@ ONLY_IN = {
     "pandas": (),
 }
 MODELS_MAY_IMPORT = {"torch", "numpy", "moerec"}
+NOT_AFTER_IMPORT = {"torch", "scipy", "pandas", "pyarrow"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -60,6 +62,18 @@ def imported_modules(tree: ast.AST) -> Iterator[str]:
             yield node.module
             if node.module == "moerec":
                 yield from (f"moerec.{name.name}" for name in node.names)
+
+
+def at_run_time(tree: ast.AST) -> ast.AST:
+    """The tree without its `if TYPE_CHECKING:` blocks, which import for mypy alone."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.If)
+            and isinstance(node.test, ast.Name)
+            and node.test.id == "TYPE_CHECKING"
+        ):
+            node.body = [ast.Pass()]
+    return tree
 
 
 def folder_of(path: Path) -> str:
@@ -92,7 +106,8 @@ def test_imports_go_one_way(path: Path) -> None:
 @each_file
 def test_libraries_stay_in_their_folders(path: Path) -> None:
     place = path.relative_to(PACKAGE).as_posix()
-    libraries = {name.partition(".")[0] for name in imported_modules(ast.parse(path.read_text()))}
+    tree = at_run_time(ast.parse(path.read_text()))
+    libraries = {name.partition(".")[0] for name in imported_modules(tree)}
     strays = {
         library
         for library in libraries & ONLY_IN.keys()
@@ -122,6 +137,16 @@ def test_every_folder_has_its_layer() -> None:
 )
 def test_package_files_are_empty(path: Path) -> None:
     assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("module", ["moerec.api.main", "moerec.cli.main"])
+def test_starts_without_the_heavy_libraries(module: str) -> None:
+    """A gateway is up in about a second, and `moerec --help` answers at once, because neither loads torch."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert not {name.partition(".")[0] for name in done.stdout.split()} & NOT_AFTER_IMPORT
 
 
 def test_the_rules_see_a_stray_import() -> None:

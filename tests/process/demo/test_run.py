@@ -39,7 +39,6 @@ def busy_port() -> Iterator[int]:
 
 
 def test_once_trains_serves_proves_and_ends(folder: Path, busy_port: int) -> None:
-    before = set(psutil.pids())
     code, output = run(folder, "--once", "--port", str(busy_port))
     assert code == 0, output
     assert f"Port {busy_port} is in use; taking " in output
@@ -49,8 +48,9 @@ def test_once_trains_serves_proves_and_ends(folder: Path, busy_port: int) -> Non
     assert '"status": "accepted", "number": 1' in output
     assert "experts awake: layer 1: " in output
     assert output.rstrip().endswith("Stopped.")
-    left = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
-    assert not [p for p in left if "moerec.process.child" in (p.info["cmdline"] or [])]
+    # Ours alone: another moerec may run on the same machine.
+    environments = (p.info["environ"] or {} for p in psutil.process_iter(["environ"]))
+    assert not [e for e in environments if e.get("MOEREC_BUNDLE", "").startswith(str(folder))]
 
 
 def test_lines_from_a_pipe_are_a_script(folder: Path) -> None:
