@@ -1,6 +1,5 @@
 """The demo's folder: simulated log, bundle, event store. What is there already is kept."""
 
-import os
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +63,7 @@ def prepare(options: DemoOptions, console: Console) -> Bundle:
 def _train(
     options: DemoOptions, interactions: Interactions, catalogue: Path, console: Console
 ) -> Bundle:
-    # A model this small is soon done on one core, and threads that wait for a core in use by somebody
-    # else spin: with two on a busy machine of two cores an epoch took nine times the work. PyTorch
-    # reads this when it is imported, which the lines below do and nothing else does before.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Torch comes with these, and is not needed where the bundle exists.
     from moerec.training.display import TrainingDisplay
     from moerec.training.fit import FitOptions, fit_bundle
     from moerec.training.interrupt import TrainingInterrupted
