@@ -201,19 +201,24 @@ def _read_checked(path: Path) -> Bundle:
 
 
 def _manifest(folder: Path, contents: BundleContents) -> Manifest:
-    files = {name: sha256(folder / name) for name in FILES}
-    content = hashlib.sha256("".join(files.values()).encode()).hexdigest()
-    return Manifest(
+    manifest = Manifest(
         format=FORMAT,
-        version=f"{contents.created[:10]}-{content[:8]}",
+        version="",
         code_version=__version__,
         created=contents.created,
         data=contents.data,
         held_out=contents.held_out,
         training=contents.training,
         metrics=contents.metrics,
-        files=files,
+        files={name: sha256(folder / name) for name in FILES},
     )
+    return msgspec.structs.replace(manifest, version=_version(manifest))
+
+
+def _version(manifest: Manifest) -> str:
+    """The day, and a hash of everything else that the manifest says, the files' hashes included."""
+    rest = _json(msgspec.structs.replace(manifest, version=""))
+    return f"{manifest.created[:10]}-{hashlib.sha256(rest).hexdigest()[:8]}"
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -224,7 +229,13 @@ def _read_manifest(path: Path) -> Manifest:
             f"{path}: bundle format {found!r}, and this moerec ({__version__}) reads format {FORMAT}",
             "Use the moerec version that wrote it, or train again.",
         )
-    return _decode(path / "manifest.json", Manifest)
+    manifest = _decode(path / "manifest.json", Manifest)
+    if manifest.version != _version(manifest):
+        raise ArtifactError(
+            f"{path}: manifest.json is not what was written (its version does not fit its content)",
+            "Copy the bundle again, or train again.",
+        )
+    return manifest
 
 
 def _decode(path: Path, kind: type[T]) -> T:
