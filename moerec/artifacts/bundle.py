@@ -124,12 +124,7 @@ class Bundle:
     def weights(self) -> dict[str, NDArray[Any]]:
         """Name -> array. A value that is not a number is an `ArtifactError`."""
         weights = _load_arrays(self.path / "weights.safetensors")
-        for name, array in weights.items():
-            if not np.isfinite(array).all():
-                raise ArtifactError(
-                    f"{self.path}: the weights {name!r} hold values that are not numbers",
-                    "Train the bundle again.",
-                )
+        _require_numbers(weights, self.path)
         return weights
 
     def trained_on(self) -> TrainedOn:
@@ -139,7 +134,11 @@ class Bundle:
 
 
 def write_bundle(path: Path, contents: BundleContents, *, replace: bool = False) -> Bundle:
-    """Write a bundle whole and read it back. `StorageError` if the disk refuses."""
+    """Write a bundle whole and read it back.
+
+    `StorageError` if the disk refuses, `ArtifactError` for weights that are not numbers.
+    """
+    _require_numbers(contents.weights, path)
     with new_folder(path, replace=replace) as folder:
         (folder / "config.json").write_bytes(_json(contents.config))
         save_file(contents.weights, folder / "weights.safetensors")
@@ -198,6 +197,15 @@ def _read_checked(path: Path) -> Bundle:
         categories=items.categories,
         popular=_decode(path / "popular.json", list[PopularItem]),
     )
+
+
+def _require_numbers(weights: dict[str, NDArray[Any]], path: Path) -> None:
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ArtifactError(
+                f"{path}: the weights {name!r} hold values that are not numbers",
+                "The training diverged: train again, with another --seed if it happens again.",
+            )
 
 
 def _manifest(folder: Path, contents: BundleContents) -> Manifest:

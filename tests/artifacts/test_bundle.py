@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moerec.artifacts.bundle import Bundle, copy_bundle, read_bundle
+from moerec.artifacts.bundle import (
+    Bundle,
+    BundleContents,
+    ItemList,
+    copy_bundle,
+    read_bundle,
+    write_bundle,
+)
 from moerec.artifacts.files import sha256
 from moerec.errors import ArtifactError, StorageError
 from moerec.types import ItemId
@@ -103,6 +110,26 @@ def test_weights_that_are_not_numbers_are_refused(bundle: Bundle) -> None:
     path.write_bytes(data)
     with pytest.raises(ArtifactError, match="not numbers"):
         bundle.weights()
+
+
+def test_weights_that_are_not_numbers_are_not_written(bundle: Bundle, tmp_path: Path) -> None:
+    weights = bundle.weights()
+    weights["embedding.weight"][3] = np.nan
+    contents = BundleContents(
+        config=bundle.config,
+        weights=weights,
+        items=ItemList(bundle.id_map.ids, bundle.titles, bundle.categories),
+        popular=bundle.popular,
+        trained_on=bundle.trained_on(),
+        data=bundle.manifest.data,
+        held_out="none",
+        training={},
+        metrics={},
+        created=bundle.manifest.created,
+    )
+    with pytest.raises(ArtifactError, match=r"embedding\.weight"):
+        write_bundle(tmp_path / "diverged", contents)
+    assert not (tmp_path / "diverged").exists()
 
 
 def test_an_existing_folder_is_not_overwritten(bundle: Bundle) -> None:

@@ -13,6 +13,7 @@ from moerec.artifacts.checkpoint import checkpoint_path
 from moerec.data.demo.writing import write_demo
 from moerec.data.interactions import Interactions, read_interactions
 from moerec.data.items import read_items
+from moerec.errors import UsageError
 from moerec.store.importing import import_events
 from moerec.store.sql import open_event_store
 
@@ -74,11 +75,11 @@ def _train(
         f"and {report.items:,} films",
         highlight=False,
     )
-    unfinished = checkpoint_path(options.bundle_path).exists()
+    checkpoint = checkpoint_path(options.bundle_path)
     fit_options = FitOptions(
         seed=options.seed,
         epochs=options.epochs,
-        unfinished="resume" if unfinished else "refuse",
+        unfinished="resume" if checkpoint.exists() else "refuse",
     )
     try:
         with TrainingDisplay(console) as display:
@@ -91,6 +92,9 @@ def _train(
             )
     except TrainingInterrupted as error:
         error.remedy = "The same command goes on from where it stopped."
+        raise
+    except UsageError as error:
+        error.remedy = f"Give the same options as before, or remove {checkpoint}."
         raise
 
 
