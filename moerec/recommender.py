@@ -87,14 +87,15 @@ class Recommender:
         return cls(read_bundle(path), interactions)
 
     def recommend(
-        self, users: Sequence[str], k: int = 10, *, exclude_seen: bool = True
+        self, users: Sequence[str | int], k: int = 10, *, exclude_seen: bool = True
     ) -> pl.DataFrame:
-        """The top `k` of each user: user_id, item_id, title, rank, score.
+        """The top `k` of each user: user_id (a string, as everywhere), item_id, title, rank, score.
 
-        A user without a known event gets no rows. Scores are cosines.
+        A user without a known event gets no rows. Scores are cosines. UsageError for a `k` below 1.
         """
-        known = [user for user in users if len(self._histories.get(UserId(user), ()))]
-        lists = self._lists([self._histories[UserId(user)] for user in known], k, exclude_seen)
+        asked = [UserId(str(user)) for user in users]
+        known = [user for user in asked if len(self._histories.get(user, ()))]
+        lists = self._lists([self._histories[user] for user in known], k, exclude_seen)
         rows = [
             (user, item.item_id, item.title, item.rank, item.score)
             for user, items in zip(known, lists, strict=True)
@@ -110,10 +111,13 @@ class Recommender:
         return pl.DataFrame(rows, schema=names, orient="row")
 
     def recommend_for(
-        self, history: Sequence[str], k: int = 10, *, exclude_seen: bool = True
+        self, history: Sequence[str | int], k: int = 10, *, exclude_seen: bool = True
     ) -> list[Recommendation]:
-        """The top `k` after a history of item ids, oldest first. UsageError if none of them is known."""
-        indexes = self.bundle.id_map.indexes(list(history))
+        """The top `k` after a history of item ids, oldest first.
+
+        UsageError if none of them is known, or for a `k` below 1.
+        """
+        indexes = self.bundle.id_map.indexes([str(item) for item in history])
         known = indexes[indexes != 0]
         if len(known) == 0:
             raise UsageError(
@@ -132,6 +136,8 @@ class Recommender:
         k: int,
         exclude_seen: bool,
     ) -> list[list[Recommendation]]:
+        if k < 1:
+            raise UsageError(f"a list of {k} items cannot be made", "Ask for 1 or more.")
         if not histories:
             return []
         scores = self._scorer.scores(histories)

@@ -54,6 +54,26 @@ def test_a_history_of_item_ids(fitted: Recommender) -> None:
         fitted.recommend_for(["never heard of"])
 
 
+def test_ids_that_are_numbers_in_the_frame_may_be_asked_for_as_numbers(fitted: Recommender) -> None:
+    """They are strings inside; asking with the frame's own numbers used to give an empty list."""
+    numbers = LOG.with_columns(
+        pl.col("user_id").str.strip_prefix("user").cast(pl.Int64),
+        pl.col("item_id").str.strip_prefix("item").cast(pl.Int64),
+    )
+    ids = fitted.bundle.id_map.ids
+    recommender = Recommender.fit(numbers, epochs=2, verbose=False)
+    assert [f"item{item}" for item in recommender.bundle.id_map.ids] == ids
+    lists = recommender.recommend(numbers["user_id"].unique(maintain_order=True)[:2].to_list(), k=3)
+    assert lists["user_id"].to_list() == ["0"] * 3 + ["1"] * 3
+    assert recommender.recommend_for([3], k=2) == recommender.recommend_for(["3"], k=2)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_a_list_of_nothing_is_refused(fitted: Recommender, k: int) -> None:
+    with pytest.raises(UsageError, match="cannot be made"):
+        fitted.recommend(["user0"], k=k)
+
+
 def test_pandas_in_the_same_bundle_out(fitted: Recommender) -> None:
     again = Recommender.fit(LOG.to_pandas(), epochs=2, verbose=False)
     assert again.bundle.manifest.files == fitted.bundle.manifest.files

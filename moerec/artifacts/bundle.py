@@ -124,12 +124,7 @@ class Bundle:
     def weights(self) -> dict[str, NDArray[Any]]:
         """Name -> array. A value that is not a number is an `ArtifactError`."""
         weights = _load_arrays(self.path / "weights.safetensors")
-        for name, array in weights.items():
-            if not np.isfinite(array).all():
-                raise ArtifactError(
-                    f"{self.path}: the weights {name!r} hold values that are not numbers",
-                    "Train the bundle again.",
-                )
+        _require_numbers(weights, self.path)
         return weights
 
     def trained_on(self) -> TrainedOn:
@@ -139,7 +134,11 @@ class Bundle:
 
 
 def write_bundle(path: Path, contents: BundleContents, *, replace: bool = False) -> Bundle:
-    """Write a bundle whole and read it back. `StorageError` if the disk refuses."""
+    """Write a bundle whole and read it back.
+
+    `StorageError` if the disk refuses, `ArtifactError` for weights that are not numbers.
+    """
+    _require_numbers(contents.weights, path)
     with new_folder(path, replace=replace) as folder:
         (folder / "config.json").write_bytes(_json(contents.config))
         save_file(contents.weights, folder / "weights.safetensors")
@@ -156,7 +155,23 @@ def write_bundle(path: Path, contents: BundleContents, *, replace: bool = False)
 
 def read_bundle(path: Path | str) -> Bundle:
     """Open a bundle and check every file. `ArtifactError` says what is wrong with it."""
-    path = Path(path)
+    try:
+        return _read_checked(Path(path))
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read: {error.strerror}", "Check the path and its permissions."
+        ) from error
+
+
+def copy_bundle(bundle: Bundle, path: Path) -> Bundle:
+    """Copy a bundle to the new folder `path`, whole. `StorageError` if the disk refuses."""
+    with new_folder(path) as folder:
+        for name in ("manifest.json", *FILES):
+            shutil.copyfile(bundle.path / name, folder / name)
+    return read_bundle(path)
+
+
+def _read_checked(path: Path) -> Bundle:
     if not (path / "manifest.json").is_file():
         raise ArtifactError(
             f"{path} is not a bundle: it has no manifest.json", "Make one with `moerec train DATA`."
@@ -184,28 +199,34 @@ def read_bundle(path: Path | str) -> Bundle:
     )
 
 
-def copy_bundle(bundle: Bundle, path: Path) -> Bundle:
-    """Copy a bundle to the new folder `path`, whole. `StorageError` if the disk refuses."""
-    with new_folder(path) as folder:
-        for name in ("manifest.json", *FILES):
-            shutil.copyfile(bundle.path / name, folder / name)
-    return read_bundle(path)
+def _require_numbers(weights: dict[str, NDArray[Any]], path: Path) -> None:
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ArtifactError(
+                f"{path}: the weights {name!r} hold values that are not numbers",
+                "The training diverged: train again, with another --seed if it happens again.",
+            )
 
 
 def _manifest(folder: Path, contents: BundleContents) -> Manifest:
-    files = {name: sha256(folder / name) for name in FILES}
-    content = hashlib.sha256("".join(files.values()).encode()).hexdigest()
-    return Manifest(
+    manifest = Manifest(
         format=FORMAT,
-        version=f"{contents.created[:10]}-{content[:8]}",
+        version="",
         code_version=__version__,
         created=contents.created,
         data=contents.data,
         held_out=contents.held_out,
         training=contents.training,
         metrics=contents.metrics,
-        files=files,
+        files={name: sha256(folder / name) for name in FILES},
     )
+    return msgspec.structs.replace(manifest, version=_version(manifest))
+
+
+def _version(manifest: Manifest) -> str:
+    """The day, and a hash of everything else that the manifest says, the files' hashes included."""
+    rest = _json(msgspec.structs.replace(manifest, version=""))
+    return f"{manifest.created[:10]}-{hashlib.sha256(rest).hexdigest()[:8]}"
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -216,7 +237,13 @@ def _read_manifest(path: Path) -> Manifest:
             f"{path}: bundle format {found!r}, and this moerec ({__version__}) reads format {FORMAT}",
             "Use the moerec version that wrote it, or train again.",
         )
-    return _decode(path / "manifest.json", Manifest)
+    manifest = _decode(path / "manifest.json", Manifest)
+    if manifest.version != _version(manifest):
+        raise ArtifactError(
+            f"{path}: manifest.json is not what was written (its version does not fit its content)",
+            "Copy the bundle again, or train again.",
+        )
+    return manifest
 
 
 def _decode(path: Path, kind: type[T]) -> T:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from moerec.artifacts.files import storage_error, write_file
-from moerec.errors import ArtifactError
+from moerec.errors import ArtifactError, UsageError
 
 FORMAT: Final = "1"
 REMEDY: Final = "Start over with --restart; the checkpoint is then thrown away."
@@ -32,7 +32,9 @@ class Checkpoint:
 
 
 def checkpoint_path(bundle: Path) -> Path:
-    """Where the checkpoint of a bundle-to-be lies."""
+    """Where the checkpoint of a bundle-to-be lies. UsageError for a path without a name, like ".."."""
+    if bundle.name in ("", ".."):
+        raise UsageError(f"{bundle} is no name for a bundle", "Name a folder, like bundles/first.")
     return bundle.with_name(bundle.name + ".checkpoint")
 
 

@@ -84,6 +84,14 @@ def fingerprint(histories: Histories, id_map: IdMap) -> str:
     return mixed.hexdigest()
 
 
+def ordered_fingerprint(histories: Histories, id_map: IdMap) -> str:
+    """The same for the log and its order: of users, items and events, which weights follow from too."""
+    mixed = blake2b(fingerprint(histories, id_map).encode(), digest_size=8)
+    for array in (_hashes(histories.users), _hashes(id_map.ids), histories.items):
+        mixed.update(array.tobytes())
+    return mixed.hexdigest()
+
+
 def _user_hashes(histories: Histories, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     return _hashes([histories.users[row] for row in rows.tolist()])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from moerec.cli.options import positive
+from moerec.cli.options import positive, seed
 
 if TYPE_CHECKING:
     from moerec.cli.options import Verbs
@@ -25,7 +25,7 @@ def add_data(verbs: "Verbs") -> None:
     )
     demo.add_argument("--out", type=Path, default=Path("demo-data"), help="default: demo-data")
     demo.add_argument("--viewers", type=positive, default=2000, help="default 2000")
-    demo.add_argument("--seed", type=int, default=7, help="default 7")
+    demo.add_argument("--seed", type=seed, default=7, help="default 7")
     demo.set_defaults(run=_demo)
     fetch = kinds.add_parser(
         "download",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.markup import escape
 
-from moerec.cli.options import add_columns, columns_of, positive
+from moerec.cli.options import add_columns, columns_of, positive, seed
 from moerec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def add_train(verbs: "Verbs") -> None:
     parser.add_argument(
         "--epochs", type=positive, help="at most so many (default: by the log's size)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of everything random (default 0)")
     unfinished = parser.add_mutually_exclusive_group()
     unfinished.add_argument(
         "--resume", action="store_true", help="go on with an interrupted training"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from moerec.cli.options import add_columns, columns_of, port, positive
+from moerec.cli.options import add_columns, columns_of, port, positive, seed
 
 if TYPE_CHECKING:
     from moerec.cli.options import Verbs
@@ -25,7 +25,7 @@ def add_demo(verbs: "Verbs") -> None:
     )
     parser.add_argument("--port", type=port, default=8000, help="the next free one if it is in use")
     parser.add_argument("--once", action="store_true", help="end after the three requests")
-    parser.add_argument("--seed", type=int, default=7, help="of viewers and training (default 7)")
+    parser.add_argument("--seed", type=seed, default=7, help="of viewers and training (default 7)")
     parser.add_argument("--viewers", type=positive, default=2000, help="to simulate (default 2000)")
     parser.add_argument(
         "--epochs", type=positive, default=5, help="of training at most (default 5)"
@@ -65,6 +65,11 @@ def add_import(verbs: "Verbs") -> None:
         default="all",
         help="all events (default), or with `test` those before each user's test event",
     )
+    parser.add_argument(
+        "--rule",
+        default="leave-one-out",
+        help="with --split test: the split the bundle was trained with (default leave-one-out)",
+    )
     parser.add_argument("--database-url", help="default: MOEREC_DATABASE_URL, or .moerec/events.db")
     parser.set_defaults(run=_import_events)
 
@@ -75,7 +80,7 @@ def _import_events(options: argparse.Namespace) -> None:
     from moerec.data.id_map import build_id_map
     from moerec.data.interactions import read_interactions
     from moerec.data.sequences import build_histories
-    from moerec.data.split import leave_one_out
+    from moerec.data.split import hold_out
     from moerec.settings import Settings
     from moerec.store.importing import import_events
     from moerec.store.sql import open_event_store
@@ -87,7 +92,8 @@ def _import_events(options: argparse.Namespace) -> None:
     console.print(str(interactions.report), highlight=False)
     held = None
     if options.split == "test":
-        held = leave_one_out(build_histories(interactions, build_id_map(interactions)))
+        histories = build_histories(interactions, build_id_map(interactions))
+        held = hold_out(options.rule, histories, interactions.has_time)
     store = open_event_store(settings.database_url, settings.durability)
     try:
         with Progress(console=console, disable=not console.is_terminal) as bar:

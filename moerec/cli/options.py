@@ -53,3 +53,13 @@ def port(text: str) -> int:
     if not 0 <= number <= 65_535:
         raise argparse.ArgumentTypeError("must be 0 to 65535")
     return number
+
+
+def seed(text: str) -> int:
+    """What everything random follows from."""
+    from moerec.training.config import LARGEST_SEED
+
+    number = int(text)
+    if not 0 <= number <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"must be 0 to {LARGEST_SEED}")
+    return number

@@ -71,7 +71,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
 
 def use_all_cores_but_one() -> None:
-    """One core is the gateway's: threads that wait for a core spin, and cost more than they give.
+    """One core is the gateway's, and small batches gain nothing from more threads than free cores.
 
     An OMP_NUM_THREADS of the environment is left alone.
     """

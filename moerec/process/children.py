@@ -11,29 +11,30 @@ from dataclasses import dataclass
 
 LAST_LINES = 20
 STOP_S = 5.0
-"""Time a child has between SIGTERM and SIGKILL."""
+"""Time in which a child that has nothing under way ends after SIGTERM."""
 
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """What to run: `python -m MODULE ARGUMENTS` with this environment. `name` is for people."""
+    """What to run: `python -m MODULE ARGUMENTS` with this environment. `name` is for people.
+
+    It has `stop_s` seconds between SIGTERM and SIGKILL.
+    """
 
     name: str
     module: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
+    stop_s: float = STOP_S
 
 
 class Child:
     """A process that is started as often as needed. `hear` gets each line it writes, from a thread."""
 
-    def __init__(
-        self, spec: ChildSpec, hear: Callable[[str, str], None], stop_s: float = STOP_S
-    ) -> None:
+    def __init__(self, spec: ChildSpec, hear: Callable[[str, str], None]) -> None:
         self.spec = spec
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._hear = hear
-        self._stop_s = stop_s
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
@@ -81,13 +82,13 @@ class Child:
         return code
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL after `stop_s` seconds; returns when the process is gone."""
+        """SIGTERM, then SIGKILL after the spec's `stop_s` seconds; returns when the process is gone."""
         if self._process is None:
             return
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(self._stop_s)
+                self._process.wait(self.spec.stop_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 
 from moerec.artifacts.bundle import read_bundle
 from moerec.errors import UsageError
-from moerec.process.children import ChildSpec
+from moerec.process.children import STOP_S, ChildSpec
 from moerec.process.ports import next_free, require_free
 from moerec.process.supervisor import Supervisor, http_ready
 from moerec.settings import PREFIX, Settings
+from moerec.store.sql import open_event_store
 
 PASSED_ON = ("bundle", "database_url", "engine_address", "host", "port")
 """Settings that the children get from us; the others they read from the environment themselves."""
@@ -40,6 +41,7 @@ def check(settings: Settings) -> None:
         )
     read_bundle(settings.bundle_path())
     require_free(settings.host, settings.port)
+    open_event_store(settings.database_url, settings.durability).close()
 
 
 @contextmanager
@@ -60,7 +62,7 @@ def make_supervisor(
     for name in PASSED_ON:
         environment[PREFIX + name.upper()] = str(getattr(settings, name))
     children = [
-        ChildSpec("gateway", "moerec.api.main", (), environment),
+        ChildSpec("gateway", "moerec.api.main", (), environment, STOP_S + settings.shutdown_s),
         ChildSpec("engine", "moerec.engine.server", (), environment),
     ]
     return Supervisor(children, lambda: http_ready(settings.host, settings.port), say, hear)

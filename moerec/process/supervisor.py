@@ -13,6 +13,8 @@ POLL_S = 0.05
 PROBE_S = 0.1
 REFUSED_EXIT = 2
 """A child that ends so has refused its settings or its bundle; starting it again would not help."""
+KILLED_PAUSE_S = 2.0
+"""Between starts of a child that is killed from outside again and again."""
 
 
 class Supervisor:
@@ -84,6 +86,9 @@ class Supervisor:
         if code == REFUSED_EXIT and not self._ready.is_set():
             raise ServiceError(f"The {name} refused to start.", _quote(child))
         pause = self._policies[place].pause_after_death(time.monotonic())
+        if pause is None and code < 0 and self._ready.is_set():
+            # Killed from outside, after it had worked: the gateway answers meanwhile, so keep trying.
+            pause = KILLED_PAUSE_S
         if pause is None:
             raise ServiceError(
                 f"The {name} keeps dying ({_cause(code)}); giving up.", _quote(child)

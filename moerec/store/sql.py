@@ -73,9 +73,9 @@ def open_event_store(url: str, durability: Durability = "process") -> "SqlEventS
         parsed = make_url(url)
     except ArgumentError as error:
         raise SettingsError(f"The database URL cannot be read: {error}", _URL_REMEDY) from None
-    if parsed.get_backend_name() != "sqlite":
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
         raise SettingsError(
-            f"{parsed.get_backend_name()} is not a database that this version can use.", _URL_REMEDY
+            f"{parsed.drivername} is not a database that this version can use.", _URL_REMEDY
         )
     if parsed.database in (None, "", ":memory:"):
         raise SettingsError(

@@ -10,6 +10,8 @@ FULL_SOFTMAX_ITEMS: Final = 5_000
 
 SHARED_NEGATIVES: Final = 1_024
 
+LARGEST_SEED: Final = 2**32 - 1
+
 LONG_HISTORY: Final = 30
 """Mean events a user from which on a log counts as one of long histories."""
 

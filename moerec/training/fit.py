@@ -19,7 +19,8 @@ from moerec.artifacts.bundle import (
     write_bundle,
 )
 from moerec.artifacts.checkpoint import checkpoint_path
-from moerec.artifacts.trained_on import TrainedOn, fingerprint
+from moerec.artifacts.files import storage_error
+from moerec.artifacts.trained_on import TrainedOn, fingerprint, ordered_fingerprint
 from moerec.data.id_map import IdMap, build_id_map
 from moerec.data.interactions import Interactions
 from moerec.data.items import ItemTable
@@ -29,7 +30,7 @@ from moerec.errors import DataError, UsageError
 from moerec.evaluation.baselines import item_counts
 from moerec.evaluation.evaluate import Cases, cases
 from moerec.models.loading import choose_device
-from moerec.training.config import LogSize, presets
+from moerec.training.config import LARGEST_SEED, LogSize, TrainConfig, presets
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
 
 Unfinished = Literal["refuse", "resume", "restart"]
@@ -40,7 +41,7 @@ class FitOptions:
     """What a caller may decide. The presets decide the rest.
 
     * `split` is the rule of `moerec.data.split`; `fit_all` trains on every event and holds out none;
-    * `device` "auto", "cpu" or "cuda"; `epochs` overrides the preset's;
+    * `device` "auto", "cpu" or "cuda"; `epochs` overrides the preset's; `seed` is 0 to `LARGEST_SEED`;
     * `unfinished` says what happens to the checkpoint of an interrupted training of the same bundle;
     * `replace` allows an existing bundle to be replaced.
     """
@@ -68,6 +69,8 @@ def fit_bundle(
     TrainingInterrupted after Ctrl-C (the checkpoint beside `out` then resumes).
     """
     device = choose_device(options.device)
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise UsageError(f"the seed {options.seed} is not usable", f"Use 0 to {LARGEST_SEED}.")
     checkpoint = checkpoint_path(out)
     _clear_way(out, checkpoint, options)
     id_map = build_id_map(interactions, items)
@@ -77,7 +80,8 @@ def fit_bundle(
         histories,
         held.train_lengths,
         _validation(histories, held, options),
-        fingerprint(histories, id_map),
+        ordered_fingerprint(histories, id_map),
+        held.rule,
     )
     trainer = _trainer(data, id_map, options, device, checkpoint, watch)
     if checkpoint.exists():
@@ -92,9 +96,14 @@ def fit_bundle(
 
 def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> None:
     """Refuse before the work begins what would be refused, or lost, after it."""
+    _make_parent(out)
     if out.exists() and not options.replace:
         raise UsageError(
             f"{out} exists already", "Choose another --out, or allow it with --replace."
+        )
+    if out.exists() and not (out / "manifest.json").is_file():
+        raise UsageError(
+            f"{out} is not a bundle, so it is not replaced", "Choose another --out, or remove it."
         )
     if options.unfinished == "resume" and not checkpoint.exists():
         raise UsageError(
@@ -107,6 +116,14 @@ def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> None:
         )
     if options.unfinished == "restart":
         checkpoint.unlink(missing_ok=True)
+
+
+def _make_parent(out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.exists()
+    except OSError as error:
+        raise storage_error(error, out) from error
 
 
 def _trainer(
@@ -135,7 +152,7 @@ def _validation(histories: Histories, held: HoldOut, options: FitOptions) -> Cas
     users, places = held.targets("validation")
     if len(users) == 0:
         return None
-    limit = presets(LogSize(1, 1, 1))[1].validation_users
+    limit = TrainConfig().validation_users
     chosen = np.random.default_rng(options.seed).permutation(len(users))[:limit]
     return cases(histories, users[chosen], places[chosen].astype(np.int64))
 
@@ -161,7 +178,7 @@ def _contents(
         trained_on=TrainedOn.record(data.histories, held.train_lengths, id_map),
         data=DataFacts(
             source=Path(interactions.source).name,
-            fingerprint=data.fingerprint,
+            fingerprint=fingerprint(data.histories, id_map),
             events=len(data.histories.items),
             users=len(data.histories.users),
             items=len(id_map),

@@ -36,13 +36,16 @@ from moerec.training.step import Stepper, StepResult
 class TrainingData:
     """The first `train_lengths[u]` events of each user train; `validation` chooses the epoch.
 
-    Without validation the last epoch's weights are kept. `fingerprint` names the log.
+    Without validation the last epoch's weights are kept. `fingerprint` names the log with the order of
+    its users, items and events, `split` the rule of what is held out: a checkpoint of others is not
+    continued.
     """
 
     histories: Histories
     train_lengths: NDArray[np.int32]
     validation: Cases | None
     fingerprint: str
+    split: str
 
     def train_items(self) -> NDArray[np.int32]:
         """The items of all training events."""
@@ -117,6 +120,7 @@ class Trainer:
             "model": self._model.config.to_dict(),
             "training": self._config.to_dict(),
             "log": self._data.fingerprint,
+            "split": self._data.split,
         }
 
     def resume(self) -> Position:

@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moerec.artifacts.bundle import Bundle, copy_bundle, read_bundle
+from moerec.artifacts.bundle import (
+    Bundle,
+    BundleContents,
+    ItemList,
+    copy_bundle,
+    read_bundle,
+    write_bundle,
+)
 from moerec.artifacts.files import sha256
 from moerec.errors import ArtifactError, StorageError
 from moerec.types import ItemId
@@ -46,6 +53,23 @@ def test_a_flipped_byte_is_found(bundle: Bundle, name: str) -> None:
         read_bundle(bundle.path)
 
 
+def test_a_byte_flipped_anywhere_in_the_manifest_is_found(bundle: Bundle) -> None:
+    path = bundle.path / "manifest.json"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        if json_of(path) != json.loads(whole):  # another blank between two fields says nothing else
+            with pytest.raises(ArtifactError):
+                read_bundle(bundle.path)
+
+
+def json_of(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:
+        return None
+
+
 def test_a_missing_file_is_named(bundle: Bundle) -> None:
     (bundle.path / "items.json").unlink()
     with pytest.raises(ArtifactError, match=r"items\.json is missing"):
@@ -55,6 +79,12 @@ def test_a_missing_file_is_named(bundle: Bundle) -> None:
 def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"no manifest\.json"):
         read_bundle(tmp_path)
+
+
+def test_a_path_that_cannot_be_looked_at_is_refused() -> None:
+    """It used to end in a traceback: a name too long, as a folder without permission."""
+    with pytest.raises(ArtifactError, match="cannot be read: File name too long"):
+        read_bundle("x" * 300)
 
 
 def test_a_newer_format_is_refused_before_anything_else(bundle: Bundle) -> None:
@@ -73,16 +103,33 @@ def test_a_manifest_that_is_none(bundle: Bundle, text: str) -> None:
 
 
 def test_weights_that_are_not_numbers_are_refused(bundle: Bundle) -> None:
-    """The hash is right here: a training that diverged must not be served either."""
+    """A training that diverged must not be served (`bundle` has compared its hashes already)."""
     path = bundle.path / "weights.safetensors"
     data = bytearray(path.read_bytes())
     data[-4:] = np.float32("nan").tobytes()
     path.write_bytes(data)
-    manifest = json.loads((bundle.path / "manifest.json").read_text())
-    manifest["files"]["weights.safetensors"] = sha256(path)
-    (bundle.path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match="not numbers"):
-        read_bundle(bundle.path).weights()
+        bundle.weights()
+
+
+def test_weights_that_are_not_numbers_are_not_written(bundle: Bundle, tmp_path: Path) -> None:
+    weights = bundle.weights()
+    weights["embedding.weight"][3] = np.nan
+    contents = BundleContents(
+        config=bundle.config,
+        weights=weights,
+        items=ItemList(bundle.id_map.ids, bundle.titles, bundle.categories),
+        popular=bundle.popular,
+        trained_on=bundle.trained_on(),
+        data=bundle.manifest.data,
+        held_out="none",
+        training={},
+        metrics={},
+        created=bundle.manifest.created,
+    )
+    with pytest.raises(ArtifactError, match=r"embedding\.weight"):
+        write_bundle(tmp_path / "diverged", contents)
+    assert not (tmp_path / "diverged").exists()
 
 
 def test_an_existing_folder_is_not_overwritten(bundle: Bundle) -> None:

@@ -50,7 +50,18 @@ def test_version_and_help() -> None:
         assert verb in text
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["train"], ["train", "x", "--epochs", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["train"],
+        ["train", "x", "--epochs", "0"],
+        ["train", "x", "--seed", "-1"],
+        ["data", "demo", "--seed", "-1"],
+        ["demo", "--seed", str(2**32)],
+    ],
+)
 def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

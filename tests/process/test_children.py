@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_stop_ends_a_child_in_good_time(make_spec: Callable[..., ChildSpec]) -> 
 
 def test_a_child_that_ignores_sigterm_is_killed(make_spec: Callable[..., ChildSpec]) -> None:
     code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEPER
-    child = Child(make_spec("stubborn", code), lambda *_: None, stop_s=0.2)
+    child = Child(replace(make_spec("stubborn", code), stop_s=0.2), lambda *_: None)
     child.start()
     wait_until(lambda: bool(child.last_lines))
     child.stop()

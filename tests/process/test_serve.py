@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from moerec.artifacts.bundle import Bundle
-from moerec.errors import ArtifactError, UsageError
+from moerec.errors import ArtifactError, StorageError, UsageError
 from moerec.process.serve import check, make_supervisor, private_socket
 from moerec.settings import Settings
 from tests.serving import moerec, serving
@@ -57,6 +57,25 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path) -> None:
         file.write(bytes([byte ^ 1]))
     with pytest.raises(ArtifactError, match=r"weights\.safetensors"):
         check(Settings.load(bundle=bundle.path, port=0))
+
+
+def test_a_store_that_is_none_is_refused_before_anything_starts(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """The two children used to find out, and the service ended with 1 instead of 2."""
+    (tmp_path / "events.db").write_text("no database " * 100)
+    settings = Settings.load(
+        bundle=bundle.path, port=0, database_url=f"sqlite:///{tmp_path}/events.db"
+    )
+    with pytest.raises(StorageError, match="not a database"):
+        check(settings)
+
+
+def test_the_gateway_may_finish_what_is_under_way(bundle: Bundle) -> None:
+    """It was killed 5 s after SIGTERM, whatever MOEREC_SHUTDOWN_S said."""
+    settings = Settings.load(bundle=bundle.path, shutdown_s=60)
+    supervisor = make_supervisor(settings, lambda _: None, lambda *_: None)
+    assert supervisor.specs[0].stop_s > 60
 
 
 def test_the_socket_is_private_unless_an_address_was_chosen(bundle: Bundle) -> None:

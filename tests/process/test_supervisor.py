@@ -85,6 +85,20 @@ def test_a_killed_child_comes_back_and_the_other_one_stays(make_spec: SpecMaker)
     assert ear.news == ["The engine died (signal SIGKILL). It starts again in 0.1 s."]
 
 
+def test_a_child_that_is_killed_again_and_again_still_comes_back(make_spec: SpecMaker) -> None:
+    """Five kills within half a minute used to end the service, though the gateway could have gone on."""
+    ear = Ear()
+    specs = [make_spec("gateway", SLEEPER), make_spec("engine", SLEEPER)]
+    supervisor = Supervisor(specs, lambda: len(ear.lines) >= 2, ear.news.append, ear.hear)
+    with running(supervisor):
+        for kills in range(1, 7):
+            engine = supervisor.pid("engine")
+            assert engine is not None
+            os.kill(engine, signal.SIGKILL)
+            wait_until(lambda wanted=kills + 1: ear.lines.count("engine: awake") == wanted)
+    assert ear.news[-1] == "The engine died (signal SIGKILL). It starts again in 2.0 s."
+
+
 def test_a_child_that_keeps_dying_ends_the_service_with_its_last_words(
     make_spec: SpecMaker,
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     [
         ("events.db", "cannot be read"),
         ("mysql://db/moerec", "mysql is not a database"),
+        ("sqlite+aiosqlite:///events.db", "aiosqlite is not a database"),
         ("sqlite://", "needs a file"),
         ("sqlite:///:memory:", "needs a file"),
     ],

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from moerec.artifacts.bundle import Bundle, read_bundle
 from moerec.artifacts.checkpoint import checkpoint_path
+from moerec.data.interactions import from_frame
 from moerec.data.items import ItemTable
-from moerec.errors import ArtifactError, DataError, UsageError
+from moerec.errors import ArtifactError, DataError, StorageError, UsageError
 from moerec.evaluation.report import evaluate_bundle
 from moerec.training.fit import FitOptions, fit_bundle
 from moerec.training.interrupt import TrainingInterrupted
@@ -128,6 +129,57 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
         fit_bundle(LOG, out, options=replace(QUICK, epochs=9, unfinished="resume"))
     with pytest.raises(UsageError, match="log"):
         fit_bundle(walking_interactions(seed=4), out, options=replace(QUICK, unfinished="resume"))
+
+
+def test_a_log_in_another_order_does_not_resume(tmp_path: Path) -> None:
+    """The same events from a shuffled file number the items differently: the half-trained weights would
+    have gone to other items."""
+    out = tmp_path / "bundle"
+    with pytest.raises(TrainingInterrupted):
+        fit_bundle(LOG, out, options=QUICK, watch=stop_after(1))
+    turned = from_frame(walking_log().reverse())
+    with pytest.raises(UsageError, match="log differ"):
+        fit_bundle(turned, out, options=replace(QUICK, unfinished="resume"))
+
+
+def test_another_split_does_not_resume(tmp_path: Path) -> None:
+    """Begun with --fit-all and resumed without, a bundle would have claimed to hold out what it saw."""
+    out = tmp_path / "bundle"
+    with pytest.raises(TrainingInterrupted):
+        fit_bundle(LOG, out, options=replace(QUICK, split="none"), watch=stop_after(1))
+    with pytest.raises(UsageError, match="split"):
+        fit_bundle(LOG, out, options=replace(QUICK, unfinished="resume"))
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_a_path_without_a_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="no name for a bundle"):
+        fit_bundle(LOG, Path(name), options=replace(QUICK, replace=True))
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:
+    """It used to be found out after the first epoch."""
+    (tmp_path / "file").touch()
+    steps: list[Progress] = []
+    for out in (tmp_path / "file" / "bundle", tmp_path / ("x" * 300)):
+        with pytest.raises(StorageError, match="cannot write"):
+            fit_bundle(LOG, out, options=QUICK, watch=steps.append)
+    assert steps == []
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_refused(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(UsageError, match="seed"):
+        fit_bundle(LOG, tmp_path / "bundle", options=replace(QUICK, seed=seed))
+
+
+def test_replace_takes_nothing_but_a_bundle(tmp_path: Path) -> None:
+    """`--replace --out DIR` used to delete whatever DIR was."""
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("one")
+    with pytest.raises(UsageError, match="not a bundle"):
+        fit_bundle(LOG, tmp_path / "thesis", options=replace(QUICK, replace=True))
+    assert (tmp_path / "thesis" / "chapter").read_text() == "one"
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

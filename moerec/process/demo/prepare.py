@@ -1,6 +1,5 @@
 """The demo's folder: simulated log, bundle, event store. What is there already is kept."""
 
-import os
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from moerec.artifacts.checkpoint import checkpoint_path
 from moerec.data.demo.writing import write_demo
 from moerec.data.interactions import Interactions, read_interactions
 from moerec.data.items import read_items
+from moerec.errors import UsageError
 from moerec.store.importing import import_events
 from moerec.store.sql import open_event_store
 
@@ -64,10 +64,7 @@ def prepare(options: DemoOptions, console: Console) -> Bundle:
 def _train(
     options: DemoOptions, interactions: Interactions, catalogue: Path, console: Console
 ) -> Bundle:
-    # A model this small is soon done on one core, and threads that wait for a core in use by somebody
-    # else spin: with two on a busy machine of two cores an epoch took nine times the work. PyTorch
-    # reads this when it is imported, which the lines below do and nothing else does before.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Torch comes with these, and is not needed where the bundle exists.
     from moerec.training.display import TrainingDisplay
     from moerec.training.fit import FitOptions, fit_bundle
     from moerec.training.interrupt import TrainingInterrupted
@@ -78,11 +75,11 @@ def _train(
         f"and {report.items:,} films",
         highlight=False,
     )
-    unfinished = checkpoint_path(options.bundle_path).exists()
+    checkpoint = checkpoint_path(options.bundle_path)
     fit_options = FitOptions(
         seed=options.seed,
         epochs=options.epochs,
-        unfinished="resume" if unfinished else "refuse",
+        unfinished="resume" if checkpoint.exists() else "refuse",
     )
     try:
         with TrainingDisplay(console) as display:
@@ -95,6 +92,9 @@ def _train(
             )
     except TrainingInterrupted as error:
         error.remedy = "The same command goes on from where it stopped."
+        raise
+    except UsageError as error:
+        error.remedy = f"Give the same options as before, or remove {checkpoint}."
         raise
 
 
