@@ -72,11 +72,11 @@ class Report:
         """What was counted out of the ordinary."""
         notes = []
         if self.short_users:
-            notes.append(f"{self.short_users:,} users have no {self.part} event: not evaluated")
+            notes.append(f"users without a {self.part} event, not evaluated: {self.short_users:,}")
         if self.unknown_targets:
             notes.append(
-                f"{self.unknown_targets:,} held-out events are of items the bundle does not know: "
-                "counted as misses"
+                "held-out events of items the bundle does not know, counted as misses: "
+                f"{self.unknown_targets:,}"
             )
         return notes
 

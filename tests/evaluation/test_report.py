@@ -87,8 +87,8 @@ def test_unknown_targets_and_short_users_are_counted(bundle: Bundle) -> None:
     )
     found = evaluate_bundle(bundle, from_frame(pl.concat([LOG, later])), "test")
     notes = "\n".join(found.notes())
-    assert "1 users have no test event" in notes
-    assert "1 held-out events are of items the bundle does not know" in notes
+    assert "users without a test event, not evaluated: 1" in notes
+    assert "held-out events of items the bundle does not know, counted as misses: 1" in notes
     row = found.histories.users.index("user0")  # type: ignore[arg-type]
     place = found.questions.users.tolist().index(row)
     assert found.results[0].summary["hr@200"] < 1
