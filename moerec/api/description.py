@@ -10,7 +10,7 @@ from moerec.api.errors import PROBLEM_TYPE
 _DESCRIPTION: Final = """Live recommendations from a mixture-of-experts transformer.
 
 Send what users do to `POST /v1/events`; ask for lists at `GET /v1/users/{user_id}/recommendations`.
-Errors are problem documents (RFC 9457). Unknown fields are refused. All ids are strings."""
+Errors are problem documents (RFC 9457). Unknown fields of a body are refused. All ids are strings."""
 
 _TAGS: Final = [
     {"name": "recommendations", "description": "Lists for users and histories."},
