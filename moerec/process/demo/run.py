@@ -68,7 +68,9 @@ def _show(
         return
     if stdin is None:
         console.print("\nServing until Ctrl-C.")
-        signal.pause()
+        # Not signal.pause(): a Ctrl-C that comes just before it would be waited for once more.
+        while True:
+            time.sleep(0.5)
     else:
         Talk(viewer, TitleSearch(names), display).run(line_reader(stdin, console))
 

@@ -64,6 +64,7 @@ def test_lines_from_a_pipe_are_a_script(folder: Path) -> None:
 
 
 def test_without_input_it_serves_until_ctrl_c(folder: Path) -> None:
+    """Ctrl-C right behind the announcement used to be lost, now and then, and the demo served on."""
     with moerec("demo", "--dir", str(folder), "--port", "0", stdin=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         output = ""
