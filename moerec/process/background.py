@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from types import TracebackType
+from typing import Any
 
 from moerec.errors import MoerecError, ServiceError
 from moerec.process.supervisor import Supervisor
@@ -23,10 +24,13 @@ class BackgroundService:
         self._ready_or_broken = threading.Event()
         self._error: MoerecError | None = None
         self._leaving = False
+        self._before: Any = signal.SIG_DFL
         self._thread = threading.Thread(target=self._run, name="supervisor")
 
     def __enter__(self) -> "BackgroundService":
         """Returns when the service is ready; raises ServiceError if it does not get so far."""
+        # A program that a script starts with `&` ignores SIGINT, unless it says what to do with it.
+        self._before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self._thread.start()
         try:
             in_time = self._ready_or_broken.wait(READY_S)
@@ -52,6 +56,7 @@ class BackgroundService:
     def _end(self) -> None:
         self._supervisor.stop()
         self._thread.join()
+        signal.signal(signal.SIGINT, self._before)
 
     def _run(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """A service behind a program that does other things."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -50,8 +51,12 @@ def test_a_service_that_does_not_start_says_why(make_spec: SpecMaker) -> None:
 
 
 def test_a_service_that_breaks_wakes_whoever_waits_for_input(make_spec: SpecMaker) -> None:
-    """The main thread sits in input() or asleep: only a signal gets it out of there."""
+    """The main thread sits in input() or asleep: only a signal gets it out of there.
+
+    In a program that was started with SIGINT ignored (a script's `&`) it used to sit there for ever.
+    """
     started = time.monotonic()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     code = "import time; time.sleep(0.1); raise SystemExit('out of memory')"
     supervisor = supervise(make_spec("engine", code), lambda: True)
     with (
@@ -59,5 +64,6 @@ def test_a_service_that_breaks_wakes_whoever_waits_for_input(make_spec: SpecMake
         BackgroundService(supervisor),
     ):
         time.sleep(60)
+    assert signal.signal(signal.SIGINT, before) is signal.SIG_IGN
     assert "out of memory" in caught.value.remedy
     assert time.monotonic() - started < 30
