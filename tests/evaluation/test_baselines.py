@@ -68,5 +68,6 @@ def test_known_figures_of_real_logs(number: int | None) -> None:
     users, places = held.targets("test")
     questions = cases(histories, users, places.astype(np.int64))
     found = evaluate(MarkovChain(train, len(id_map)), questions, len(id_map)).summary
-    assert found["hr@10"] == pytest.approx(hit_rate, abs=0.0006)
-    assert found["ndcg@10"] == pytest.approx(ndcg, abs=0.0006)
+    # One of the 1,090 users of LastFM is .0009: a tie may go the other way.
+    assert found["hr@10"] == pytest.approx(hit_rate, abs=0.001)
+    assert found["ndcg@10"] == pytest.approx(ndcg, abs=0.001)
