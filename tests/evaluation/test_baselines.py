@@ -68,6 +68,6 @@ def test_known_figures_of_real_logs(number: int | None) -> None:
     users, places = held.targets("test")
     questions = cases(histories, users, places.astype(np.int64))
     found = evaluate(MarkovChain(train, len(id_map)), questions, len(id_map)).summary
-    # lastfm has 1,090 users: a tie that falls the other way moves HR@10 by .0009.
+    # One of the 1,090 users of LastFM is .0009: a tie may go the other way.
     assert found["hr@10"] == pytest.approx(hit_rate, abs=0.001)
     assert found["ndcg@10"] == pytest.approx(ndcg, abs=0.001)
