@@ -35,7 +35,8 @@ def main() -> int:
     """Serve until told to stop; 0 then, or the exit code of the error that prevented it."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        # From a thread: the handler runs inside the main thread, which may hold the event's lock.
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
     try:
         settings = Settings.load()
         configure_logging(settings.log_level)

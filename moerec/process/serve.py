@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -72,7 +73,11 @@ def make_supervisor(
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """SIGTERM and SIGINT call `stop` inside the block (main thread only)."""
     numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda *_: stop()) for number in numbers]
+    # From a thread: the handler runs inside the main thread, which may hold the lock that `stop` wants.
+    before = [
+        signal.signal(number, lambda *_: threading.Thread(target=stop).start())
+        for number in numbers
+    ]
     try:
         yield
     finally:
