@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from moerec.data.sequences import History
+from moerec.models.events import Events
 from moerec.models.recommender import MoERecommender
 
 BATCH: Final = 64
@@ -26,7 +28,7 @@ class ModelScorer:
         with torch.inference_mode():
             self._item_vectors = model.item_vectors()
 
-    def scores(self, histories: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+    def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
         """float32 [B, V + 1], cosines."""
         result = np.zeros((len(histories), len(self._item_vectors)), dtype=np.float32)
         # Neighbours in length share a batch, so that little of it is padding.
@@ -39,12 +41,16 @@ class ModelScorer:
             result[rows] = self._batch([histories[row] for row in rows])
         return result
 
-    def _batch(self, histories: list[NDArray[np.int32]]) -> NDArray[np.float32]:
+    def _batch(self, histories: list[History]) -> NDArray[np.float32]:
         reach = self._model.config.reach
         recent = [history[-reach:] for history in histories]
         ends = torch.tensor(np.cumsum([len(history) for history in recent]))
         starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
-        flat = torch.as_tensor(np.concatenate(recent).astype(np.int64))
+        flat = Events(
+            torch.as_tensor(np.concatenate([history.items for history in recent]).astype(np.int64)),
+            torch.as_tensor(np.concatenate([history.timestamps for history in recent])),
+            torch.as_tensor(np.concatenate([history.values for history in recent])),
+        )
         device = self._device
         users = self._model.user_vectors(flat.to(device), starts.to(device), ends.to(device))
         with torch.inference_mode():

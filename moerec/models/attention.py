@@ -24,8 +24,8 @@ class WindowAttention(nn.Module):
         self.output = nn.Linear(dim, dim, bias=False)
         self.distance_bias = nn.Parameter(torch.zeros(heads, window))
 
-    def forward(self, x_BLD: Tensor) -> Tensor:
-        """[B, L, D] -> [B, L, D]."""
+    def forward(self, x_BLD: Tensor, times_BL: Tensor) -> Tensor:  # noqa: ARG002 - not read yet
+        """[B, L, D] -> [B, L, D]; `times_BL` int64, UTC ms."""
         B, L, D = x_BLD.shape
         q_BHLC, k_BHLC, v_BHLC = (
             self.query_key_value(x_BLD)

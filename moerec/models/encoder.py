@@ -24,10 +24,10 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x_BLD: Tensor, summary_ND: Tensor, valid_BL: Tensor
+        self, x_BLD: Tensor, times_BL: Tensor, summary_ND: Tensor, valid_BL: Tensor
     ) -> tuple[Tensor, Routing]:
         """`valid_BL` is true where there is an event; only those tokens are routed."""
-        x_BLD = x_BLD + self.dropout(self.attention(self.attention_norm(x_BLD)))
+        x_BLD = x_BLD + self.dropout(self.attention(self.attention_norm(x_BLD), times_BL))
         tokens_ND = x_BLD[valid_BL]
         out_ND, routing = self.moe(self.moe_norm(tokens_ND), summary_ND)
         x_BLD = x_BLD.masked_scatter(valid_BL[..., None], tokens_ND + self.dropout(out_ND))
@@ -49,18 +49,19 @@ class Encoder(nn.Module):
         self.output = nn.Linear(config.dim, config.dim, bias=False)
 
     def forward(
-        self, x_BLD: Tensor, valid_BL: Tensor, summary_BD: Tensor
+        self, x_BLD: Tensor, times_BL: Tensor, valid_BL: Tensor, summary_BD: Tensor
     ) -> tuple[Tensor, list[Routing]]:
         """Hidden rows [B, L, D] and each layer's routing of the N valid tokens.
 
-        `summary_BD` is the summary before the first position (zeros for a fresh user).
+        `times_BL` int64 are the events' times, UTC ms. `summary_BD` is the summary before the first
+        position (zeros for a fresh user).
         """
         summaries_BLD = self.summaries(x_BLD, summary_BD)
         summary_ND = self.summary_norm(summaries_BLD[valid_BL])
         x_BLD = self.dropout(x_BLD)
         routings = []
         for block in self.blocks:
-            x_BLD, routing = block(x_BLD, summary_ND, valid_BL)
+            x_BLD, routing = block(x_BLD, times_BL, summary_ND, valid_BL)
             routings.append(routing)
         return self.output(self.output_norm(x_BLD)), routings
 

@@ -51,11 +51,12 @@ class TrainConfig:
 
 @dataclass(frozen=True, slots=True)
 class LogSize:
-    """What the presets look at: training events, users and items."""
+    """What the presets look at: training events, users and items, and whether events have times."""
 
     events: int
     users: int
     items: int
+    has_time: bool = False
 
 
 def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
@@ -75,6 +76,7 @@ def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
         window=100 if long else 50,
         dropout=0.2 if long else 0.3,
         temperature=0.05 if long else 0.07,
+        uses_time=int(log.has_time),
     )
     training = TrainConfig(
         epochs=epochs,

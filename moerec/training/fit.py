@@ -82,6 +82,7 @@ def fit_bundle(
         _validation(histories, held, options),
         ordered_fingerprint(histories, id_map),
         held.rule,
+        interactions.has_time,
     )
     trainer = _trainer(data, id_map, options, device, checkpoint, watch)
     if checkpoint.exists():
@@ -140,7 +141,7 @@ def _trainer(
             "no user has two events to learn a transition from",
             "Give a log in which users have at least three events each, or use --fit-all.",
         )
-    size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), len(id_map))
+    size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), len(id_map), data.has_time)
     model_config, config = presets(size, seed=options.seed)
     if options.epochs is not None:
         config = replace(config, epochs=options.epochs)

@@ -36,7 +36,8 @@ from moerec.training.step import Stepper, StepResult
 class TrainingData:
     """The first `train_lengths[u]` events of each user train; `validation` chooses the epoch.
 
-    Without validation the last epoch's weights are kept. `fingerprint` names the log with the order of
+    `has_time` says whether timestamps are times, not places. Without validation the last epoch's weights
+    are kept. `fingerprint` names the log with the order of
     its users, items and events, `split` the rule of what is held out: a checkpoint of others is not
     continued.
     """
@@ -46,6 +47,7 @@ class TrainingData:
     validation: Cases | None
     fingerprint: str
     split: str
+    has_time: bool
 
     def train_items(self) -> NDArray[np.int32]:
         """The items of all training events."""
