@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from moerec.data.sequences import History
 from moerec.errors import UsageError
 from moerec.evaluation.visits import visits
 
@@ -42,10 +43,11 @@ class EASE:
         np.fill_diagonal(gram, gram.diagonal() + np.float32(penalty))
         self._weights = _weights(gram)
 
-    def scores(self, histories: Sequence[Items]) -> Scores:
+    def scores(self, histories: Sequence[History]) -> Scores:
         """[B, V + 1]: the regression's answer to what was visited; an empty history gives zeros."""
         found = np.zeros((len(histories), self._catalogue + 1), dtype=np.float32)
-        found[:, 1:] = visits(list(histories), self._catalogue)[:, 1:] @ self._weights
+        visited = [history.items for history in histories]
+        found[:, 1:] = visits(visited, self._catalogue)[:, 1:] @ self._weights
         return found
 
 

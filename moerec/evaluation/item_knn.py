@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from moerec.data.sequences import History
 from moerec.evaluation.visits import visits
 
 Items = NDArray[np.int32]
@@ -32,9 +33,10 @@ class ItemKNN:
         self._nearness = nearness
         self._recency_decay = recency_decay
 
-    def scores(self, histories: Sequence[Items]) -> Scores:
+    def scores(self, histories: Sequence[History]) -> Scores:
         """[B, V + 1]: weighted sum of the nearness to what was visited; an empty history gives zeros."""
-        weights = visits(list(histories), self._nearness.shape[0] - 1, self._recency_decay)
+        visited = [history.items for history in histories]
+        weights = visits(visited, self._nearness.shape[0] - 1, self._recency_decay)
         return (weights @ self._nearness).toarray()
 
 

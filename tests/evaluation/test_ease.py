@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from moerec.data.sequences import History
 from moerec.errors import UsageError
 from moerec.evaluation.ease import EASE, LARGEST_CATALOGUE
 
@@ -12,6 +13,10 @@ Items = NDArray[np.int32]
 
 def items(*numbers: int) -> Items:
     return np.array(numbers, np.int32)
+
+
+def after(*histories: Items) -> list[History]:
+    return [History.of_items(history) for history in histories]
 
 
 def log(users: int = 60, catalogue: int = 8) -> tuple[list[Items], NDArray[np.float64]]:
@@ -34,7 +39,7 @@ def test_each_column_is_a_ridge_regression_on_the_others() -> None:
         others = [item for item in range(8) if item != target]
         gram = matrix[:, others].T @ matrix[:, others] + 5.0 * np.eye(7)
         expected[others, target] = np.linalg.solve(gram, matrix[:, others].T @ matrix[:, target])
-    found = EASE(train, 8, penalty=5.0).scores([items(item) for item in range(1, 9)])
+    found = EASE(train, 8, penalty=5.0).scores(after(*(items(item) for item in range(1, 9))))
     np.testing.assert_allclose(found[:, 1:], expected, atol=1e-5)
     assert (found[:, 0] == 0).all()
     assert found.dtype == np.float32
@@ -44,7 +49,7 @@ def test_scores_add_up_over_a_history_in_any_order() -> None:
     train, _ = log()
     ease = EASE(train, 8)
     one, two, both, turned, nothing = ease.scores(
-        [items(2), items(5), items(2, 5), items(5, 2, 2, 5), items()]
+        after(items(2), items(5), items(2, 5), items(5, 2, 2, 5), items())
     )
     np.testing.assert_allclose(one + two, both, atol=1e-6)
     np.testing.assert_array_equal(both, turned)
@@ -53,12 +58,12 @@ def test_scores_add_up_over_a_history_in_any_order() -> None:
 
 def test_an_item_without_events_gets_nothing() -> None:
     ease = EASE([items(1, 2), items(1, 2, 3)], 5)
-    assert ease.scores([items(1, 2, 3)])[0, 4:].tolist() == [0.0, 0.0]
-    assert not ease.scores([items(5)]).any()
+    assert ease.scores(after(items(1, 2, 3)))[0, 4:].tolist() == [0.0, 0.0]
+    assert not ease.scores(after(items(5))).any()
 
 
 def test_nothing_to_learn_from() -> None:
-    assert EASE([], 3).scores([items(2, 1)]).tolist() == [[0.0] * 4]
+    assert EASE([], 3).scores(after(items(2, 1))).tolist() == [[0.0] * 4]
 
 
 def test_a_large_catalogue_is_refused_before_it_takes_memory() -> None:

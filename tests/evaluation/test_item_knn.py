@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from moerec.data.sequences import History
 from moerec.evaluation.item_knn import BLOCK_CELLS, ItemKNN, nearest_items
 
 Items = NDArray[np.int32]
@@ -11,6 +12,10 @@ Items = NDArray[np.int32]
 
 def items(*numbers: int) -> Items:
     return np.array(numbers, np.int32)
+
+
+def after(*histories: Items) -> list[History]:
+    return [History.of_items(history) for history in histories]
 
 
 def random_histories(users: int, catalogue: int, seed: int = 0) -> list[Items]:
@@ -53,7 +58,7 @@ def test_scores_add_up_the_nearness_to_what_was_visited() -> None:
     train = random_histories(30, 9, seed=1)
     nearness = by_loops(train, 9, 4, 1.0)
     knn = ItemKNN(nearest_items(train, 9, 4, 1.0), recency_decay=0.5)
-    found = knn.scores([items(4, 2, 4, 7), items(), items(9)])
+    found = knn.scores(after(items(4, 2, 4, 7), items(), items(9)))
     expected = nearness[7] + 0.5 * nearness[4] + 0.25 * nearness[2]
     np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-7)
     assert found[1].tolist() == [0.0] * 10
@@ -102,5 +107,5 @@ def test_many_items_are_compared_block_by_block() -> None:
 
 def test_nothing_to_learn_from() -> None:
     knn = ItemKNN(nearest_items([], 3, 5, 1.0))
-    assert knn.scores([items(2, 1)]).tolist() == [[0.0] * 4]
+    assert knn.scores(after(items(2, 1))).tolist() == [[0.0] * 4]
     assert knn.scores([]).shape == (0, 4)
