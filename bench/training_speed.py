@@ -93,12 +93,14 @@ def rectools_python(given: str | None) -> str:
             sys.exit(f"there is no {given}: give the python of an environment with {RECTOOLS}")
         return given
     python = ENVIRONMENT / "bin" / "python"
-    if not python.exists():
+    complete = ENVIRONMENT / "complete"  # an interrupted installation is begun anew
+    if not complete.exists():
         print(f"making {ENVIRONMENT} with {RECTOOLS}", file=sys.stderr)
-        venv.create(ENVIRONMENT, with_pip=True)
+        venv.create(ENVIRONMENT, clear=True, with_pip=True)
         # The same torch as here, and before RecTools, which would choose another.
         for wanted in (f"torch=={version('torch').partition('+')[0]}", RECTOOLS):
             subprocess.run([python, "-m", "pip", "install", "--quiet", wanted], check=True)
+        complete.touch()
     return str(python)
 
 
