@@ -46,17 +46,20 @@ class MoERecommender(nn.Module):
             self.embedding.weight[PADDING].zero_()
         self.encoder = Encoder(config)
 
-    def forward(self, events_BL: Events, prefix_BP: Events) -> tuple[Tensor, list[Routing]]:
+    def forward(
+        self, events_BL: Events, prefix_BP: Events, masked: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[Routing]]:
         """Hidden rows [B, L, D] (not yet normalised) and the routing of each layer.
 
         `events_BL` has padding after a history's end. `prefix_BP` are the events before the first
-        column, newest last, padding before the oldest: they feed the summary alone.
+        column, newest last, padding before the oldest: they feed the summary alone. `masked` names
+        for each layer the experts that must not run, bool [N, E] over the valid events, or [E].
         """
         summary_BD = self.encoder.last_summary(self._embed(prefix_BP.items))
         # Places stand in for the times of a log without times; those of live events are another scale.
         times_BL = events_BL.times if self.config.uses_time else torch.zeros_like(events_BL.times)
         hidden_BLD, routings = self.encoder(
-            self._embed(events_BL.items), times_BL, events_BL.items != PADDING, summary_BD
+            self._embed(events_BL.items), times_BL, events_BL.items != PADDING, summary_BD, masked
         )
         return hidden_BLD, routings
 

@@ -27,6 +27,8 @@ class TrainConfig:
     * `learning_rate`, reached after `warmup_steps` and then falling in a line to `final_rate` of itself;
     * `negatives`, 0 for the full softmax;
     * `balance_rate`, the step of the router's balance bias;
+    * `mask_rate`, the share of steps in which an expert a layer does not run for half of the batch;
+    * `average_steps`, about how many last steps the weights that are kept are averaged over;
     * `validation_users`, at most so many are ranked after an epoch;
     * `seed` of everything random: same seed, same machine, same weights.
     """
@@ -41,6 +43,8 @@ class TrainConfig:
     warmup_steps: int = 100
     negatives: int = 0
     balance_rate: float = 5e-3
+    mask_rate: float = 0.1
+    average_steps: int = 100
     validation_users: int = 3_000
     seed: int = 0
 
