@@ -25,6 +25,7 @@ class ModelConfig:
     * `dropout` in [0, 1);
     * `uses_time`: 1 if the encoder is shown when events were; 0 for a log without times;
     * `gated`: 1 for gates on both residual branches of a block, 0 without;
+    * `neighbors` K: of each item, so many likely next ones stand in a table beside the network;
     * `user_routing`: 1 if the router sees the summary of the user's past, 0 for the token alone.
 
     One expert (`experts`, `min_experts`, `max_experts` and `mean_experts` all 1) is a dense model.
@@ -46,6 +47,7 @@ class ModelConfig:
     uses_time: int = 0
     gated: int = 1
     user_routing: int = 1
+    neighbors: int = 0
 
     def __post_init__(self) -> None:
         rules = {

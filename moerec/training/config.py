@@ -10,6 +10,9 @@ FULL_SOFTMAX_ITEMS: Final = 5_000
 
 SHARED_NEGATIVES: Final = 1_024
 
+NEIGHBORS: Final = 100
+"""Likely next items that the bundle stores of each item."""
+
 LARGEST_SEED: Final = 2**32 - 1
 
 LONG_HISTORY: Final = 30

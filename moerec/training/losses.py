@@ -21,7 +21,9 @@ def full_softmax(
     Under autocast its matrix products run in the reduced type, all sums in float32.
     """
     # Dividing the rows, not the N x V logits, saves a pass over the largest array of a step.
-    loss: Tensor = _CatalogueSoftmax.apply(rows_ND / temperature, items_VD[1:], targets_N - 1)
+    loss: Tensor = _CatalogueSoftmax.apply(  # type: ignore[no-untyped-call]
+        rows_ND / temperature, items_VD[1:], targets_N - 1
+    )
     return loss
 
 

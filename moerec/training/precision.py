@@ -12,7 +12,7 @@ def is_fast_in_bfloat16(device: torch.device) -> bool:
     float32. Without such instructions torch emulates the type, at a tenth of the speed.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
