@@ -10,17 +10,16 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.table import Table
 
 from moerec.artifacts.bundle import Bundle
 from moerec.artifacts.files import write_file
 from moerec.data.interactions import Interactions
 from moerec.data.sequences import Histories, build_histories
-from moerec.data.split import HoldOut, hold_out
+from moerec.data.split import hold_out
 from moerec.errors import UsageError
-from moerec.evaluation.baselines import MarkovChain, Popularity, item_counts
-from moerec.evaluation.evaluate import Cases, Evaluation, Scorer, cases, evaluate
+from moerec.evaluation.evaluate import Cases, Evaluation, cases, evaluate
+from moerec.evaluation.lineup import Lineup, learn_baselines
 from moerec.evaluation.model_scorer import ModelScorer
 from moerec.models.loading import load_model
 
@@ -50,6 +49,7 @@ class Report:
     questions: Cases
     results: list[Evaluation]
     short_users: int
+    baseline_notes: list[str]
 
     @property
     def unknown_targets(self) -> int:
@@ -78,7 +78,7 @@ class Report:
                 "held-out events of items the bundle does not know, counted as misses: "
                 f"{self.unknown_targets:,}"
             )
-        return notes
+        return [*notes, *self.baseline_notes]
 
     def write_json(self, path: Path) -> None:
         """All figures, with what they are figures of."""
@@ -94,6 +94,7 @@ class Report:
             "users": len(self.questions),
             "users_without_target": self.short_users,
             "unknown_targets": self.unknown_targets,
+            "baselines": self.baseline_notes,
             "results": {result.name: result.summary for result in self.results},
         }
         write_file(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
@@ -116,13 +117,14 @@ def evaluate_bundle(
     part: Part,
     *,
     keep_seen: bool = False,
+    baselines: Lineup = "fast",
     device: torch.device = CPU,
     on_progress: Callable[[str, int, int], None] = lambda _name, _done, _total: None,
 ) -> Report:
     """Rank the held-out events of `part` with the model and the baselines.
 
     The split is the one the bundle was trained with. Baselines learn from the log's training part.
-    `on_progress` gets (scorer, users done, users in all). Raises LeakError if an event to be scored
+    `on_progress` gets (what is at work, steps done, steps in all). Raises LeakError if an event to be scored
     may have been trained on, UsageError if nothing is held out.
     """
     histories = build_histories(interactions, bundle.id_map)
@@ -138,8 +140,11 @@ def evaluate_bundle(
     questions = cases(histories, users, places.astype(np.int64))
     bundle.trained_on().check(histories, users, places.astype(np.int64), bundle.id_map)
     model = ModelScorer(load_model(bundle.config, bundle.weights(), device))
+    learned = learn_baselines(
+        baselines, histories, held, len(bundle.id_map), on_progress=on_progress
+    )
     results = []
-    for scorer in (model, *_baselines(histories, held, len(bundle.id_map))):
+    for scorer in (model, *learned.scorers):
         done = 0
 
         def count(users_done: int, name: str = scorer.name) -> None:
@@ -151,16 +156,4 @@ def evaluate_bundle(
             evaluate(scorer, questions, len(bundle.id_map), keep_seen=keep_seen, on_progress=count)
         )
     short = len(histories.users) - len(users)
-    return Report(bundle, part, keep_seen, histories, questions, results, short)
-
-
-def _baselines(histories: Histories, held: HoldOut, catalogue: int) -> list[Scorer]:
-    train = [_known(histories, user, held.train_lengths) for user in range(len(histories.users))]
-    flat = np.concatenate([*train, np.zeros(0, np.int32)])
-    return [MarkovChain(train, catalogue), Popularity(item_counts(flat, catalogue))]
-
-
-def _known(histories: Histories, user: int, train_lengths: NDArray[np.int32]) -> NDArray[np.int32]:
-    items = histories.items_of(user)[: train_lengths[user]]
-    known: NDArray[np.int32] = items[items != 0]
-    return known
+    return Report(bundle, part, keep_seen, histories, questions, results, short, learned.notes)
