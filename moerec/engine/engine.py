@@ -141,7 +141,11 @@ class Engine:
     def _rank(self, rankings: list[_Ranking]) -> list[ListReply]:
         self._encode([ranking for ranking in rankings if ranking.taste is None])
         tastes = [ranking.taste for ranking in rankings if ranking.taste is not None]
-        scores = self._model.score(torch.stack([taste.vector for taste in tastes]), self._items)
+        scores = self._model.score(
+            torch.stack([taste.vector for taste in tastes]),
+            torch.stack([taste.recent for taste in tastes]),
+            self._items,
+        )
         k = max(ranking.k for ranking in rankings)
         values, indexes = top_k(scores, k, [ranking.excluded for ranking in rankings])
         return [
@@ -168,7 +172,7 @@ class Engine:
         experts = users.experts.tolist()
         for row, ranking in enumerate(rankings):
             awake = [[expert for expert, on in enumerate(layer) if on] for layer in experts[row]]
-            ranking.taste = Taste(users.vectors[row].clone(), awake)
+            ranking.taste = Taste(users.vectors[row].clone(), users.recent[row].clone(), awake)
             if ranking.state is not None:
                 ranking.state.taste = ranking.taste
 

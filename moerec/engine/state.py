@@ -29,9 +29,11 @@ class PastEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """The model's view of a history: `vector` [D], and the experts awake for its newest event, by layer."""
+    """The model's view of a history: `vector` [D], its `recent` items [R], newest first, and the
+    experts awake for its newest event, by layer."""
 
     vector: Tensor
+    recent: Tensor
     experts: list[list[int]]
 
 

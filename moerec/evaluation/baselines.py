@@ -56,7 +56,7 @@ class MarkovChain:
         owner = np.repeat(np.arange(len(train)), [len(history) for history in train])
         counts = item_counts(flat, catalogue)
         self._popularity = (counts / max(counts.sum(), 1)).astype(np.float32)
-        transitions = _transitions(flat, owner, catalogue)
+        transitions = transition_counts(flat, owner, catalogue)
         mass = np.asarray(transitions.sum(axis=1)).reshape(-1) + PSEUDO_COUNTS
         self._rows = sparse.diags_array(1.0 / mass) @ transitions
         self._rest = PSEUDO_COUNTS / mass
@@ -78,7 +78,7 @@ class MarkovChain:
         return sparse.coo_array((RECENCY_DECAY**ages, (rows, columns)), shape=shape).tocsr()
 
 
-def _transitions(
+def transition_counts(
     flat: NDArray[np.int32], owner: NDArray[np.int64], catalogue: int
 ) -> sparse.csr_array:
     """Weighted counts [V + 1, V + 1] of (item, later item of the same user)."""

@@ -103,9 +103,8 @@ def evaluate(
     for chunk in _chunks(len(questions)):
         past, targets = questions.histories[chunk], questions.targets[chunk]
         scores = scorer.scores(past)
-        out = _taken_out(scores, past, keep_seen)
         lists.append(top_items(scores, past, LIST_LENGTH, keep_seen=keep_seen))
-        chunk_ranks, chunk_candidates = _rank(scores, out, targets)
+        chunk_ranks, chunk_candidates = rank_targets(scores, past, targets, keep_seen=keep_seen)
         ranks.append(chunk_ranks)
         candidates.append(chunk_candidates)
         if on_progress:
@@ -147,10 +146,11 @@ def _taken_out(scores: Scores, past: Sequence[History], keep_seen: bool) -> NDAr
     return out
 
 
-def _rank(
-    scores: Scores, out: NDArray[np.bool_], targets: Items
+def rank_targets(
+    scores: Scores, past: Sequence[History], targets: Items, *, keep_seen: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rank of each target and the number of its candidates; `MISS` for target 0."""
+    out = _taken_out(scores, past, keep_seen)
     scores = np.where(np.isnan(scores), -np.inf, scores)
     rows = np.arange(len(targets))
     kept = ~out

@@ -23,7 +23,12 @@ class ModelConfig:
     * `summary_decay` in [0, 0.9]: what the router's summary of a user keeps of itself at each event;
     * `temperature`: the softmax of the loss sees cosines divided by it;
     * `dropout` in [0, 1);
-    * `uses_time`: 1 if the encoder is shown when events were; 0 for a log without times.
+    * `uses_time`: 1 if the encoder is shown when events were; 0 for a log without times;
+    * `gated`: 1 for gates on both residual branches of a block, 0 without;
+    * `neighbors` K: of each item, so many likely next ones stand in a table beside the network;
+    * `user_routing`: 1 if the router sees the summary of the user's past, 0 for the token alone.
+
+    One expert (`experts`, `min_experts`, `max_experts` and `mean_experts` all 1) is a dense model.
     """
 
     items: int
@@ -40,6 +45,9 @@ class ModelConfig:
     temperature: float = 0.07
     dropout: float = 0.2
     uses_time: int = 0
+    gated: int = 1
+    user_routing: int = 1
+    neighbors: int = 0
 
     def __post_init__(self) -> None:
         rules = {

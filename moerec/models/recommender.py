@@ -16,6 +16,7 @@ from moerec.models.config import SUMMARY_EVENTS, ModelConfig
 from moerec.models.encoder import Encoder
 from moerec.models.events import Events
 from moerec.models.router import Routing
+from moerec.models.transitions import LAST_ITEMS, Transitions
 from moerec.types import PADDING
 
 INITIAL_STD: Final = 0.02
@@ -25,16 +26,22 @@ beginning as its meaning."""
 
 @dataclass(frozen=True, slots=True)
 class UserVectors:
-    """`vectors` float32 [B, D] of length 1; `experts` bool [B, layers, E]: awake for the newest event."""
+    """What a list is made from, for B users.
+
+    `vectors` float32 [B, D] of length 1; `experts` bool [B, layers, E]: awake for the newest event;
+    `recent` int64 [B, 10]: the last items, newest first, 0 where there is none.
+    """
 
     vectors: Tensor
     experts: Tensor
+    recent: Tensor
 
 
 class MoERecommender(nn.Module):
     """A causal transformer with sparse experts over item histories (see docs/model.md).
 
-    A user's vector is the normalised last hidden row; the score for an item is their cosine.
+    A user's vector is the normalised last hidden row; the score for an item is their cosine, mixed
+    with how often the item follows the user's last ones.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -45,18 +52,22 @@ class MoERecommender(nn.Module):
         with torch.no_grad():
             self.embedding.weight[PADDING].zero_()
         self.encoder = Encoder(config)
+        self.transitions = Transitions(config.items, config.neighbors)
 
-    def forward(self, events_BL: Events, prefix_BP: Events) -> tuple[Tensor, list[Routing]]:
+    def forward(
+        self, events_BL: Events, prefix_BP: Events, masked: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[Routing]]:
         """Hidden rows [B, L, D] (not yet normalised) and the routing of each layer.
 
         `events_BL` has padding after a history's end. `prefix_BP` are the events before the first
-        column, newest last, padding before the oldest: they feed the summary alone.
+        column, newest last, padding before the oldest: they feed the summary alone. `masked` names
+        for each layer the experts that must not run, bool [N, E] over the valid events, or [E].
         """
         summary_BD = self.encoder.last_summary(self._embed(prefix_BP.items))
         # Places stand in for the times of a log without times; those of live events are another scale.
         times_BL = events_BL.times if self.config.uses_time else torch.zeros_like(events_BL.times)
         hidden_BLD, routings = self.encoder(
-            self._embed(events_BL.items), times_BL, events_BL.items != PADDING, summary_BD
+            self._embed(events_BL.items), times_BL, events_BL.items != PADDING, summary_BD, masked
         )
         return hidden_BLD, routings
 
@@ -80,11 +91,17 @@ class MoERecommender(nn.Module):
         experts = torch.stack(
             [routing.awake(self.config.experts)[newest_B] for routing in routings], dim=1
         )
-        return UserVectors(functional.normalize(last_BD, dim=1), experts)
+        age_R = torch.arange(1, LAST_ITEMS + 1, device=ends.device)
+        place_BR = ends[:, None] - age_R
+        recent_BR = events.at(place_BR, place_BR >= starts[:, None]).items
+        return UserVectors(functional.normalize(last_BD, dim=1), experts, recent_BR)
 
-    def score(self, users_BD: Tensor, items_VD: Tensor) -> Tensor:
-        """Cosines [B, V + 1]; column 0 is the padding."""
-        return users_BD @ items_VD.T
+    def score(self, users_BD: Tensor, recent_BR: Tensor, items_VD: Tensor) -> Tensor:
+        """Scores [B, V + 1] for `items_VD` of `item_vectors`; column 0 is the padding.
+
+        `users_BD` and `recent_BR` are `vectors` and `recent` of `UserVectors`.
+        """
+        return self.transitions.mix(users_BD @ items_VD.T, recent_BR, self.config.temperature)
 
     def _embed(self, items: Tensor) -> Tensor:
         # The same unit vectors as the item side's, scaled to about 1 a coordinate: an item's direction

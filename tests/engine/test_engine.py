@@ -67,7 +67,7 @@ def expected(
     model = load_model(bundle.config, bundle.weights())
     history = item_events(torch.tensor([int(item[1:]) for item in items]))
     user = model.user_vectors(history, torch.tensor([0]), torch.tensor([len(items)]))
-    scores = model.score(user.vectors, model.item_vectors())[0]
+    scores = model.score(user.vectors, user.recent, model.item_vectors())[0]
     ranked = scores.argsort(descending=True).tolist()
     out = {0} | {int(item[1:]) for item in exclude}
     return [f"i{index}" for index in ranked if index not in out][:k]
