@@ -120,18 +120,19 @@ def add_evaluate(verbs: "Verbs") -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from moerec.evaluation.page.write import require_libraries, write_page
+
+    if options.report:
+        require_libraries()
     from rich.progress import Progress
 
     from moerec.artifacts.bundle import read_bundle
     from moerec.data.interactions import read_interactions
-    from moerec.evaluation.page.write import require_libraries, write_page
     from moerec.evaluation.report import evaluate_bundle, routing_of
     from moerec.evaluation.routing_table import routing_notes, routing_table
     from moerec.models.loading import choose_device
 
     console = Console()
-    if options.report:
-        require_libraries()
     device = choose_device(options.device)
     bundle = read_bundle(options.bundle)
     with console.status(f"reading {escape(options.data)}"):

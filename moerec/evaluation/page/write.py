@@ -2,15 +2,18 @@
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from moerec.artifacts.files import write_file
 from moerec.errors import UsageError
-from moerec.evaluation.page.parts import Section
-from moerec.evaluation.report import Report
-from moerec.evaluation.routing import RoutingReport
 
-TEMPLATES = Path(__file__).parent
+if TYPE_CHECKING:
+    # At run time they would load torch before `require_libraries` can say that something is missing.
+    from moerec.evaluation.page.parts import Section
+    from moerec.evaluation.report import Report
+    from moerec.evaluation.routing import RoutingReport
+
+TEMPLATES: Final = Path(__file__).parent
 
 
 def require_libraries() -> None:
@@ -25,7 +28,7 @@ def require_libraries() -> None:
             ) from error
 
 
-def write_page(path: Path, report: Report, routing: RoutingReport | None) -> None:
+def write_page(path: Path, report: "Report", routing: "RoutingReport | None") -> None:
     """Write the page. Raises UsageError without the libraries, StorageError if the disk refuses."""
     require_libraries()
     import jinja2
@@ -45,7 +48,7 @@ def write_page(path: Path, report: Report, routing: RoutingReport | None) -> Non
     write_file(path, page.encode())
 
 
-def sections(report: Report, routing: RoutingReport | None) -> list[Section]:
+def sections(report: "Report", routing: "RoutingReport | None") -> "list[Section]":
     """What there is to say; a section without its data is left out."""
     from moerec.evaluation.page import experts, lists, popularity
 
@@ -62,7 +65,7 @@ def sections(report: Report, routing: RoutingReport | None) -> list[Section]:
     return [*found, popularity.popularity(report)]
 
 
-def facts(report: Report) -> dict[str, Any]:
+def facts(report: "Report") -> dict[str, Any]:
     """How it was measured, and what the bundle says of itself."""
     manifest = report.bundle.manifest
     data = manifest.data
