@@ -25,7 +25,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An entry of a legend: `colour` is a variable of the style sheet, `line` a CSS border style, `width` pixels."""
+    """An entry of a legend: `colour` a variable of the style sheet, `line` a CSS border style, `width` px."""
 
     name: str
     colour: str
