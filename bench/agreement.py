@@ -23,12 +23,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 from _machine import ROOT, about
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(ROOT))
 
 from moerec.artifacts.bundle import read_bundle
 from moerec.data.interactions import read_interactions
+from moerec.data.sequences import History
 from moerec.evaluation.report import Report, evaluate_bundle
 from moerec.recommender import Recommender
 from moerec.types import Recommendation
@@ -103,18 +106,31 @@ def compare(address: str, report: Report, recommender: Recommender, rows: list[i
     ids = report.bundle.id_map
     for row in rows:
         user = report.histories.users[report.questions.users[row]]
-        history = ids.ids_of(report.questions.histories[row].tolist())
+        history = report.questions.histories[row]
         url = f"{address}/v1/users/{urllib.parse.quote(user, safe='')}/recommendations?k=10"
         live = call(url)
         top = ids.ids_of(report.results[0].lists[row, :10].tolist())
         offline = recommender.recommend_for(history, 10)
         before += [item.item_id for item in offline] != top or not agrees(live, offline)
         new = offline[3].item_id
-        call(f"{address}/v1/events", {"user_id": user, "item_id": new})
+        then = int(history.timestamps[-1]) + 1
+        event = {"user_id": user, "item_id": new, "timestamp": then}
+        call(f"{address}/v1/events", event)
         live = call(url)
         kept += any(item["item_id"] == new for item in live["items"])  # type: ignore[attr-defined]
-        after += not agrees(live, recommender.recommend_for([*history, new], 10))
+        after += not agrees(
+            live, recommender.recommend_for(longer(history, ids.indexes([new]), then), 10)
+        )
     return [before, after, kept]
+
+
+def longer(history: History, item: NDArray[np.int32], timestamp_ms: int) -> History:
+    """The history and one more event, without a value."""
+    return History(
+        np.append(history.items, item),
+        np.append(history.timestamps, timestamp_ms),
+        np.append(history.values, np.float32(np.nan)),
+    )
 
 
 def main() -> int:

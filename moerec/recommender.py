@@ -1,9 +1,12 @@
 """The Python face: fit on a frame, recommend to anybody, keep the same bundle the server takes."""
 
+import math
 import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +16,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from moerec.artifacts.bundle import Bundle, copy_bundle, read_bundle
+from moerec.data.id_map import IdMap
 from moerec.data.interactions import ColumnNames, Interactions, from_frame, read_interactions
 from moerec.data.items import ItemTable
-from moerec.data.sequences import build_histories
+from moerec.data.sequences import History, build_histories
 from moerec.errors import UsageError
 from moerec.evaluation.evaluate import top_items
 from moerec.evaluation.model_scorer import ModelScorer
@@ -38,12 +42,11 @@ class Recommender:
     def __init__(self, bundle: Bundle, interactions: Interactions | None = None) -> None:
         self.bundle = bundle
         self._scorer = ModelScorer(load_model(bundle.config, bundle.weights()))
-        self._histories: dict[UserId, NDArray[np.int32]] = {}
+        self._histories: dict[UserId, History] = {}
         if interactions is not None:
             histories = build_histories(interactions, bundle.id_map)
             for row, user in enumerate(histories.users):
-                items = histories.items_of(row)
-                self._histories[user] = items[items != 0]
+                self._histories[user] = histories.history_of(row).known()
 
     @classmethod
     def fit(
@@ -111,14 +114,16 @@ class Recommender:
         return pl.DataFrame(rows, schema=names, orient="row")
 
     def recommend_for(
-        self, history: Sequence[str | int], k: int = 10, *, exclude_seen: bool = True
+        self, history: Sequence[str | int] | History, k: int = 10, *, exclude_seen: bool = True
     ) -> list[Recommendation]:
-        """The top `k` after a history of item ids, oldest first.
+        """The top `k` after a history: of item ids, oldest first, or of events with time and value.
 
-        UsageError if none of them is known, or for a `k` below 1.
+        UsageError if none of the items is known, or for a `k` below 1.
         """
-        indexes = self.bundle.id_map.indexes([str(item) for item in history])
-        known = indexes[indexes != 0]
+        if not isinstance(history, History):
+            ids = [str(item) for item in history]
+            history = History.of_items(self.bundle.id_map.indexes(ids))
+        known = history.known()
         if len(known) == 0:
             raise UsageError(
                 "the bundle knows none of the items of this history",
@@ -132,7 +137,7 @@ class Recommender:
 
     def _lists(
         self,
-        histories: list[NDArray[np.int32]],
+        histories: list[History],
         k: int,
         exclude_seen: bool,
     ) -> list[list[Recommendation]]:
@@ -156,27 +161,36 @@ class Recommender:
 
 
 def history_of(
-    user: str, *, data: str | None = None, columns: ColumnNames | None = None
-) -> list[ItemId]:
-    """A user's item ids, oldest first: from the log `data`, or else from the event store.
+    user: str, id_map: IdMap, *, data: str | None = None, columns: ColumnNames | None = None
+) -> History:
+    """A user's events: from the log `data`, or else from the event store.
 
     Raises UsageError for a user that is not there.
     """
     if data is not None:
-        frame = read_interactions(data, columns).frame
-        found = frame.filter(pl.col("user_id") == user).get_column("item_id").to_list()
+        log = read_interactions(data, columns)
+        mine = replace(log, frame=log.frame.filter(pl.col("user_id") == user))
+        found = build_histories(mine, id_map)
+        history = found.history_of(0) if found.users else History.of_items([])
         place = data
     else:
-        settings = Settings.load()
-        store = open_event_store(settings.database_url, settings.durability)
-        try:
-            found = [stored.event.item_id for stored in store.history(UserId(user), SEEN_LIMIT)]
-        finally:
-            store.close()
+        history = _stored_history(UserId(user), id_map)
         place = "the event store"
-    if not found:
+    if not len(history):
         raise UsageError(
             f"there is no event of user {user!r} in {place}",
             "Check the id, or give a log with --data, or item ids with --history.",
         )
-    return found
+    return history
+
+
+def _stored_history(user: UserId, id_map: IdMap) -> History:
+    settings = Settings.load()
+    with closing(open_event_store(settings.database_url, settings.durability)) as store:
+        events = [stored.event for stored in store.history(user, SEEN_LIMIT)]
+    values = [math.nan if event.value is None else event.value for event in events]
+    return History(
+        id_map.indexes([event.item_id for event in events]),
+        np.array([event.timestamp_ms for event in events], np.int64),
+        np.array(values, np.float32),
+    )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from moerec.artifacts.bundle import (
     Bundle,
@@ -15,6 +16,7 @@ from moerec.artifacts.bundle import (
 )
 from moerec.artifacts.trained_on import TrainedOn
 from moerec.models.config import ModelConfig
+from moerec.models.events import Events
 from moerec.models.recommender import MoERecommender
 from moerec.types import ItemId
 
@@ -24,6 +26,11 @@ def tiny_config(items: int) -> ModelConfig:
     return ModelConfig(
         items=items, dim=16, layers=2, heads=2, window=4, experts=4, expert_dim=8, dropout=0.0
     )
+
+
+def item_events(items: Tensor) -> Events:
+    """Events of which nothing but the items is known."""
+    return Events(items, torch.zeros_like(items), torch.full(items.shape, torch.nan))
 
 
 def tiny_bundle(path: Path, items: int = 40, seed: int = 0) -> Bundle:

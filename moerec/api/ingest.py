@@ -111,5 +111,10 @@ def _conflict(entry: EventIn | EventFault, one: Appended) -> str | None:
 
 def _push(event: Event, one: Appended) -> EventPush:
     return EventPush(
-        event.user_id, event.item_id, event.timestamp_ms, one.user_number, one.table_number
+        event.user_id,
+        event.item_id,
+        event.timestamp_ms,
+        one.user_number,
+        one.table_number,
+        event.value,
     )

@@ -85,9 +85,10 @@ def fingerprint(histories: Histories, id_map: IdMap) -> str:
 
 
 def ordered_fingerprint(histories: Histories, id_map: IdMap) -> str:
-    """The same for the log and its order: of users, items and events, which weights follow from too."""
+    """The same for all that weights follow from: the order of users, items and events, times, values."""
     mixed = blake2b(fingerprint(histories, id_map).encode(), digest_size=8)
-    for array in (_hashes(histories.users), _hashes(id_map.ids), histories.items):
+    names = (_hashes(histories.users), _hashes(id_map.ids))
+    for array in (*names, histories.items, histories.timestamps, histories.values):
         mixed.update(array.tobytes())
     return mixed.hexdigest()
 

@@ -199,7 +199,12 @@ def _recommend(options: argparse.Namespace) -> None:
     history = (
         [item.strip() for item in options.history.split(",") if item.strip()]
         if options.history is not None
-        else history_of(options.user, data=options.data, columns=columns_of(options))
+        else history_of(
+            options.user,
+            recommender.bundle.id_map,
+            data=options.data,
+            columns=columns_of(options),
+        )
     )
     found = recommender.recommend_for(history, options.k, exclude_seen=not options.keep_seen)
     table = Table("rank", "item", "title", "score", box=None, header_style="bold")

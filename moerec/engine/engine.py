@@ -11,8 +11,9 @@ from torch.nn.functional import normalize
 
 from moerec.artifacts.bundle import Bundle
 from moerec.engine.retrieval import cosine_scores, top_k
-from moerec.engine.state import HotUsers, Taste, UserState
+from moerec.engine.state import HotUsers, PastEvent, Taste, UserState
 from moerec.errors import UsageError
+from moerec.models.events import Events
 from moerec.models.loading import load_model
 from moerec.store.interfaces import EventStore
 from moerec.transport.frames import (
@@ -36,7 +37,7 @@ class _Ranking:
     """A recommend request on its way through the batch. `history` is not empty, all known items."""
 
     k: int
-    history: Sequence[int]
+    history: Sequence[PastEvent]
     excluded: list[int]
     state: UserState | None
     taste: Taste | None
@@ -108,8 +109,10 @@ class Engine:
                 return self._begin_ranking(request)
             case SimilarRequest():
                 return self._similar(request)
-            case EventPush(user_id, item_id, timestamp_ms, user_number):
-                self._users.apply(UserId(user_id), ItemId(item_id), timestamp_ms, user_number)
+            case EventPush(user_id, item_id, timestamp_ms, user_number, value=value):
+                self._users.apply(
+                    UserId(user_id), ItemId(item_id), timestamp_ms, user_number, value
+                )
                 return EventReply()
             case InfoRequest():
                 return InfoReply(self._version, len(self._ids), len(self._users))
@@ -121,7 +124,8 @@ class Engine:
             if not request.history:
                 return ListReply([], fallback="empty_history")
             known = self._known(request.history)
-            history, seen, state = known[-self._reach :], known, None
+            history = [PastEvent(index) for index in known[-self._reach :]]
+            seen, state = known, None
         elif request.user_id is not None:
             state = self._users.get(UserId(request.user_id))
             if state.last_number == 0:
@@ -137,7 +141,11 @@ class Engine:
     def _rank(self, rankings: list[_Ranking]) -> list[ListReply]:
         self._encode([ranking for ranking in rankings if ranking.taste is None])
         tastes = [ranking.taste for ranking in rankings if ranking.taste is not None]
-        scores = self._model.score(torch.stack([taste.vector for taste in tastes]), self._items)
+        scores = self._model.score(
+            torch.stack([taste.vector for taste in tastes]),
+            torch.stack([taste.recent for taste in tastes]),
+            self._items,
+        )
         k = max(ranking.k for ranking in rankings)
         values, indexes = top_k(scores, k, [ranking.excluded for ranking in rankings])
         return [
@@ -155,16 +163,16 @@ class Engine:
         """One model call for all histories; what it says of a stored user is kept with the user."""
         if not rankings:
             return
-        flat = [index for ranking in rankings for index in ranking.history]
         ends = torch.tensor([len(ranking.history) for ranking in rankings]).cumsum(0)
         starts = torch.cat([torch.zeros(1, dtype=torch.int64), ends[:-1]])
+        events = _flat([event for ranking in rankings for event in ranking.history])
         users = self._model.user_vectors(
-            torch.tensor(flat, device=self._device), starts.to(self._device), ends.to(self._device)
+            events.to(self._device), starts.to(self._device), ends.to(self._device)
         )
         experts = users.experts.tolist()
         for row, ranking in enumerate(rankings):
             awake = [[expert for expert, on in enumerate(layer) if on] for layer in experts[row]]
-            ranking.taste = Taste(users.vectors[row].clone(), awake)
+            ranking.taste = Taste(users.vectors[row].clone(), users.recent[row].clone(), awake)
             if ranking.state is not None:
                 ranking.state.taste = ranking.taste
 
@@ -187,6 +195,11 @@ class Engine:
             for value, index in zip(values, indexes, strict=True)
             if value > -torch.inf
         ]
+
+
+def _flat(events: Sequence[PastEvent]) -> Events:
+    items, times, values = zip(*events, strict=True)
+    return Events(torch.tensor(items), torch.tensor(times), torch.tensor(values))
 
 
 def _check_k(k: int) -> None:

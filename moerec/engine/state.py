@@ -4,9 +4,11 @@ The event table is the truth and this is a copy of its newest part: whatever doe
 late event) throws the copy away, and the next read makes a new one.
 """
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -17,11 +19,21 @@ SEEN_LIMIT = 10_000
 """Items of a user that are kept for exclusion, newest first; older ones may be recommended again."""
 
 
+class PastEvent(NamedTuple):
+    """What the model reads of an event: index 1..V, UTC ms, and the value, NaN where it has none."""
+
+    item: int
+    timestamp_ms: int = 0
+    value: float = math.nan
+
+
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """The model's view of a history: `vector` [D], and the experts awake for its newest event, by layer."""
+    """The model's view of a history: `vector` [D], its `recent` items [R], newest first, and the
+    experts awake for its newest event, by layer."""
 
     vector: Tensor
+    recent: Tensor
     experts: list[list[int]]
 
 
@@ -29,14 +41,14 @@ class Taste:
 class UserState:
     """One user's events as far as answers need them.
 
-    * `history`: item indexes of the newest known items, oldest first, at most the model's reach;
+    * `history`: the newest events of known items, oldest first, at most the model's reach;
     * `seen`: item id to index (0 where the bundle does not know it), oldest first, at most `SEEN_LIMIT`;
     * `last_number`: the newest `user_number` in here, 0 for a user without events;
     * `last_timestamp_ms`: timestamp of the last event in canonical order;
     * `taste`: the model's answer for `history`, until the next event.
     """
 
-    history: deque[int]
+    history: deque[PastEvent]
     seen: dict[ItemId, int] = field(default_factory=dict)
     last_number: int = 0
     last_timestamp_ms: int = 0
@@ -76,7 +88,14 @@ class HotUsers:
         self._states.move_to_end(user_id)
         return state
 
-    def apply(self, user_id: UserId, item_id: ItemId, timestamp_ms: int, user_number: int) -> None:
+    def apply(
+        self,
+        user_id: UserId,
+        item_id: ItemId,
+        timestamp_ms: int,
+        user_number: int,
+        value: float | None = None,
+    ) -> None:
         """Take in an event of the table: append it, ignore it if known, or forget the state."""
         state = self._states.get(user_id)
         if state is None or user_number <= state.last_number:
@@ -86,9 +105,9 @@ class HotUsers:
             return
         state.last_number = user_number
         state.last_timestamp_ms = timestamp_ms
-        index = self._indexes.get(item_id, PADDING)
-        if index != PADDING:
-            state.history.append(index)
+        past = self._past(item_id, timestamp_ms, value)
+        if past.item != PADDING:
+            state.history.append(past)
             state.taste = None
         self._see(state, item_id)
 
@@ -96,7 +115,9 @@ class HotUsers:
         """`apply` for events as the table gives them."""
         for stored in events:
             event = stored.event
-            self.apply(event.user_id, event.item_id, event.timestamp_ms, stored.user_number)
+            self.apply(
+                event.user_id, event.item_id, event.timestamp_ms, stored.user_number, event.value
+            )
 
     def clear(self) -> None:
         """Forget everybody."""
@@ -104,14 +125,22 @@ class HotUsers:
 
     def _build(self, user_id: UserId) -> UserState:
         events = self._newest_events(user_id)
-        known = (self._indexes.get(stored.event.item_id, PADDING) for stored in events)
-        state = UserState(deque((i for i in known if i != PADDING), maxlen=self._reach))
+        past = (
+            self._past(stored.event.item_id, stored.event.timestamp_ms, stored.event.value)
+            for stored in events
+        )
+        known = (event for event in past if event.item != PADDING)
+        state = UserState(deque(known, maxlen=self._reach))
         if events:
             state.last_number = max(stored.user_number for stored in events)
             state.last_timestamp_ms = events[-1].event.timestamp_ms
             for item_id in reversed(self._store.seen(user_id, SEEN_LIMIT)):
                 self._see(state, item_id)
         return state
+
+    def _past(self, item_id: ItemId, timestamp_ms: int, value: float | None) -> PastEvent:
+        index = self._indexes.get(item_id, PADDING)
+        return PastEvent(index, timestamp_ms, math.nan if value is None else value)
 
     def _newest_events(self, user_id: UserId) -> list[StoredEvent]:
         """Enough of the newest events to hold `reach` known items, or all there are."""

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from moerec.data.sequences import History
+
 Scores = NDArray[np.float32]
-History = NDArray[np.int32]
+Items = NDArray[np.int32]
 
 DISTANCES: Final = 10
 DISTANCE_DECAY: Final = 0.85
@@ -49,12 +51,12 @@ class MarkovChain:
 
     name = "Markov chain"
 
-    def __init__(self, train: Sequence[History], catalogue: int) -> None:
+    def __init__(self, train: Sequence[Items], catalogue: int) -> None:
         flat = np.concatenate(train) if train else np.zeros(0, np.int32)
         owner = np.repeat(np.arange(len(train)), [len(history) for history in train])
         counts = item_counts(flat, catalogue)
         self._popularity = (counts / max(counts.sum(), 1)).astype(np.float32)
-        transitions = _transitions(flat, owner, catalogue)
+        transitions = transition_counts(flat, owner, catalogue)
         mass = np.asarray(transitions.sum(axis=1)).reshape(-1) + PSEUDO_COUNTS
         self._rows = sparse.diags_array(1.0 / mass) @ transitions
         self._rest = PSEUDO_COUNTS / mass
@@ -68,7 +70,7 @@ class MarkovChain:
 
     def _recency(self, histories: Sequence[History]) -> sparse.csr_array:
         """[B, V + 1]: what each of a history's last ten items counts."""
-        lasts = [history[-LAST_ITEMS:][::-1] for history in histories]
+        lasts = [history.items[-LAST_ITEMS:][::-1] for history in histories]
         rows = np.repeat(np.arange(len(lasts)), [len(last) for last in lasts])
         columns = np.concatenate([*lasts, np.zeros(0, np.int32)])
         ages = np.concatenate([*(np.arange(len(last)) for last in lasts), np.zeros(0, np.int64)])
@@ -76,7 +78,7 @@ class MarkovChain:
         return sparse.coo_array((RECENCY_DECAY**ages, (rows, columns)), shape=shape).tocsr()
 
 
-def _transitions(
+def transition_counts(
     flat: NDArray[np.int32], owner: NDArray[np.int64], catalogue: int
 ) -> sparse.csr_array:
     """Weighted counts [V + 1, V + 1] of (item, later item of the same user)."""

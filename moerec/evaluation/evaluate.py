@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from moerec.data.sequences import Histories
+from moerec.data.sequences import Histories, History
 from moerec.evaluation import metrics
 
 CUTOFFS: Final = (1, 5, 10, 20, 50, 200)
@@ -29,8 +29,8 @@ class Scorer(Protocol):
         """What the table calls it."""
         ...
 
-    def scores(self, histories: Sequence[Items]) -> Scores:
-        """float32 [B, V + 1] for B histories of item indexes, oldest first (column 0 is ignored)."""
+    def scores(self, histories: Sequence[History]) -> Scores:
+        """float32 [B, V + 1] for B histories of known items (column 0 is ignored)."""
         ...
 
 
@@ -42,7 +42,7 @@ class Cases:
     """
 
     users: NDArray[np.int64]
-    histories: list[Items]
+    histories: list[History]
     targets: Items
 
     def __len__(self) -> int:
@@ -82,8 +82,7 @@ def cases(histories: Histories, users: NDArray[np.int64], places: NDArray[np.int
     """The held-out events at `places` of the histories of `users`, as questions."""
     known = []
     for user, place in zip(users.tolist(), places.tolist(), strict=True):
-        before = histories.items_of(user)[:place]
-        known.append(before[before != 0])
+        known.append(histories.history_of(user)[:place].known())
     return Cases(users, known, histories.items[histories.offsets[users] + places])
 
 
@@ -104,9 +103,8 @@ def evaluate(
     for chunk in _chunks(len(questions)):
         past, targets = questions.histories[chunk], questions.targets[chunk]
         scores = scorer.scores(past)
-        out = _taken_out(scores, past, keep_seen)
         lists.append(top_items(scores, past, LIST_LENGTH, keep_seen=keep_seen))
-        chunk_ranks, chunk_candidates = _rank(scores, out, targets)
+        chunk_ranks, chunk_candidates = rank_targets(scores, past, targets, keep_seen=keep_seen)
         ranks.append(chunk_ranks)
         candidates.append(chunk_candidates)
         if on_progress:
@@ -120,7 +118,7 @@ def evaluate(
     )
 
 
-def top_items(scores: Scores, past: Sequence[Items], k: int, *, keep_seen: bool = False) -> Items:
+def top_items(scores: Scores, past: Sequence[History], k: int, *, keep_seen: bool = False) -> Items:
     """The best `k` items of each row [B, k], ties by the lower index; 0 where none is left.
 
     Items of the histories `past` are left out unless `keep_seen`; so are scores that are not numbers.
@@ -136,20 +134,23 @@ def top_items(scores: Scores, past: Sequence[Items], k: int, *, keep_seen: bool 
     return best
 
 
-def _taken_out(scores: Scores, past: Sequence[Items], keep_seen: bool) -> NDArray[np.bool_]:
+def _taken_out(scores: Scores, past: Sequence[History], keep_seen: bool) -> NDArray[np.bool_]:
     """Which columns of each row are no candidates: the padding, and what was seen."""
     out = np.zeros(scores.shape, dtype=bool)
     out[:, 0] = True
     if not keep_seen:
         rows = np.repeat(np.arange(len(past)), [len(history) for history in past])
-        out[rows, np.concatenate([*past, np.zeros(0, np.int32)])] = True
+        out[rows, np.concatenate([*(history.items for history in past), np.zeros(0, np.int32)])] = (
+            True
+        )
     return out
 
 
-def _rank(
-    scores: Scores, out: NDArray[np.bool_], targets: Items
+def rank_targets(
+    scores: Scores, past: Sequence[History], targets: Items, *, keep_seen: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rank of each target and the number of its candidates; `MISS` for target 0."""
+    out = _taken_out(scores, past, keep_seen)
     scores = np.where(np.isnan(scores), -np.inf, scores)
     rows = np.arange(len(targets))
     kept = ~out

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moerec.models.recommender import MoERecommender
+from moerec.data.sequences import History
+from moerec.models.events import Events
+from moerec.models.recommender import MoERecommender, UserVectors
 
 BATCH: Final = 64
 
@@ -22,12 +24,11 @@ class ModelScorer:
 
     def __init__(self, model: MoERecommender) -> None:
         self._model = model.eval()
-        self._device = next(model.parameters()).device
         with torch.inference_mode():
             self._item_vectors = model.item_vectors()
 
-    def scores(self, histories: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
-        """float32 [B, V + 1], cosines."""
+    def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
+        """float32 [B, V + 1]: cosines, raised by the table of transitions."""
         result = np.zeros((len(histories), len(self._item_vectors)), dtype=np.float32)
         # Neighbours in length share a batch, so that little of it is padding.
         order = sorted(
@@ -39,16 +40,27 @@ class ModelScorer:
             result[rows] = self._batch([histories[row] for row in rows])
         return result
 
-    def _batch(self, histories: list[NDArray[np.int32]]) -> NDArray[np.float32]:
-        reach = self._model.config.reach
-        recent = [history[-reach:] for history in histories]
-        ends = torch.tensor(np.cumsum([len(history) for history in recent]))
-        starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
-        flat = torch.as_tensor(np.concatenate(recent).astype(np.int64))
-        device = self._device
-        users = self._model.user_vectors(flat.to(device), starts.to(device), ends.to(device))
+    def _batch(self, histories: list[History]) -> NDArray[np.float32]:
+        users = encode(self._model, histories)
         with torch.inference_mode():
             scores: NDArray[np.float32] = (
-                self._model.score(users.vectors, self._item_vectors).float().cpu().numpy()
+                self._model.score(users.vectors, users.recent, self._item_vectors)
+                .float()
+                .cpu()
+                .numpy()
             )
         return scores
+
+
+def encode(model: MoERecommender, histories: Sequence[History]) -> UserVectors:
+    """The vectors of histories, none of them empty, in one batch on the model's device."""
+    device = next(model.parameters()).device
+    recent = [history[-model.config.reach :] for history in histories]
+    ends = torch.tensor(np.cumsum([len(history) for history in recent]))
+    starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
+    flat = Events(
+        torch.as_tensor(np.concatenate([history.items for history in recent]).astype(np.int64)),
+        torch.as_tensor(np.concatenate([history.timestamps for history in recent])),
+        torch.as_tensor(np.concatenate([history.values for history in recent])),
+    )
+    return model.user_vectors(flat.to(device), starts.to(device), ends.to(device))

@@ -22,7 +22,13 @@ class ModelConfig:
     * `expert_dim` F, the hidden width of one expert;
     * `summary_decay` in [0, 0.9]: what the router's summary of a user keeps of itself at each event;
     * `temperature`: the softmax of the loss sees cosines divided by it;
-    * `dropout` in [0, 1).
+    * `dropout` in [0, 1);
+    * `uses_time`: 1 if the encoder is shown when events were; 0 for a log without times;
+    * `gated`: 1 for gates on both residual branches of a block, 0 without;
+    * `neighbors` K: of each item, so many likely next ones stand in a table beside the network;
+    * `user_routing`: 1 if the router sees the summary of the user's past, 0 for the token alone.
+
+    One expert (`experts`, `min_experts`, `max_experts` and `mean_experts` all 1) is a dense model.
     """
 
     items: int
@@ -38,6 +44,10 @@ class ModelConfig:
     summary_decay: float = 0.9
     temperature: float = 0.07
     dropout: float = 0.2
+    uses_time: int = 0
+    gated: int = 1
+    user_routing: int = 1
+    neighbors: int = 0
 
     def __post_init__(self) -> None:
         rules = {
@@ -56,6 +66,7 @@ class ModelConfig:
             "summary_decay must lie in [0, 0.9]": 0.0 <= self.summary_decay <= 0.9,
             "temperature must be positive": self.temperature > 0,
             "dropout must lie in [0, 1)": 0.0 <= self.dropout < 1.0,
+            "uses_time must be 0 or 1": self.uses_time in (0, 1),
         }
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:

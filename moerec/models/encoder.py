@@ -13,25 +13,55 @@ from moerec.models.router import Routing
 
 
 class Block(nn.Module):
-    """x + attention(norm x), then x + experts(norm x)."""
+    """x + g1(norm x) * attention(norm x), then x + g2(norm x) * experts(norm x).
+
+    The gates g are sigmoids of a linear map, one for each coordinate (LiGR, Borisyuk et al. 2025,
+    arXiv:2502.03417): a block can begin by passing its input on. Without `gated` they are 1.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(config.dim, eps=1e-6)
-        self.attention = WindowAttention(config.dim, config.heads, config.window)
+        self.attention = WindowAttention(
+            config.dim, config.heads, config.window, uses_time=bool(config.uses_time)
+        )
         self.moe_norm = nn.RMSNorm(config.dim, eps=1e-6)
         self.moe = MoELayer(config)
         self.dropout = nn.Dropout(config.dropout)
+        self.attention_gate = _gate(config.dim) if config.gated else None
+        self.moe_gate = _gate(config.dim) if config.gated else None
 
     def forward(
-        self, x_BLD: Tensor, summary_ND: Tensor, valid_BL: Tensor
+        self,
+        x_BLD: Tensor,
+        times_BL: Tensor,
+        summary_ND: Tensor,
+        valid_BL: Tensor,
+        masked_NE: Tensor | None = None,
     ) -> tuple[Tensor, Routing]:
         """`valid_BL` is true where there is an event; only those tokens are routed."""
-        x_BLD = x_BLD + self.dropout(self.attention(self.attention_norm(x_BLD)))
+        normed_BLD = self.attention_norm(x_BLD)
+        mixed_BLD = self.dropout(self.attention(normed_BLD, times_BL))
+        x_BLD = x_BLD + _gated(self.attention_gate, normed_BLD, mixed_BLD)
         tokens_ND = x_BLD[valid_BL]
-        out_ND, routing = self.moe(self.moe_norm(tokens_ND), summary_ND)
-        x_BLD = x_BLD.masked_scatter(valid_BL[..., None], tokens_ND + self.dropout(out_ND))
-        return x_BLD, routing
+        normed_ND = self.moe_norm(tokens_ND)
+        out_ND, routing = self.moe(normed_ND, summary_ND, masked_NE)
+        out_ND = _gated(self.moe_gate, normed_ND, self.dropout(out_ND))
+        return x_BLD.masked_scatter(
+            valid_BL[..., None], (tokens_ND + out_ND).to(x_BLD.dtype)
+        ), routing
+
+
+def _gate(dim: int) -> nn.Linear:
+    """Begins as the constant sigmoid(1) = 0.73, wide open but not saturated."""
+    gate = nn.Linear(dim, dim)
+    nn.init.zeros_(gate.weight)
+    nn.init.ones_(gate.bias)
+    return gate
+
+
+def _gated(gate: nn.Linear | None, input_: Tensor, output: Tensor) -> Tensor:
+    return output if gate is None else output * torch.sigmoid(gate(input_))
 
 
 class Encoder(nn.Module):
@@ -49,18 +79,26 @@ class Encoder(nn.Module):
         self.output = nn.Linear(config.dim, config.dim, bias=False)
 
     def forward(
-        self, x_BLD: Tensor, valid_BL: Tensor, summary_BD: Tensor
+        self,
+        x_BLD: Tensor,
+        times_BL: Tensor,
+        valid_BL: Tensor,
+        summary_BD: Tensor,
+        masked: list[Tensor] | None = None,
     ) -> tuple[Tensor, list[Routing]]:
         """Hidden rows [B, L, D] and each layer's routing of the N valid tokens.
 
-        `summary_BD` is the summary before the first position (zeros for a fresh user).
+        `times_BL` int64 are the events' times, UTC ms. `summary_BD` is the summary before the first
+        position (zeros for a fresh user). `masked` names for each layer the experts that must not
+        run, bool [N, E] or [E].
         """
         summaries_BLD = self.summaries(x_BLD, summary_BD)
-        summary_ND = self.summary_norm(summaries_BLD[valid_BL])
+        summary_ND = self.summary_norm(summaries_BLD[valid_BL].float())
         x_BLD = self.dropout(x_BLD)
         routings = []
-        for block in self.blocks:
-            x_BLD, routing = block(x_BLD, summary_ND, valid_BL)
+        for layer, block in enumerate(self.blocks):
+            masked_NE = masked[layer] if masked else None
+            x_BLD, routing = block(x_BLD, times_BL, summary_ND, valid_BL, masked_NE)
             routings.append(routing)
         return self.output(self.output_norm(x_BLD)), routings
 

@@ -23,7 +23,7 @@ class Experts(nn.Module):
             nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
 
     def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:
-        """Sum over the active slots of gate * expert(x), [N, D]."""
+        """Sum over the active slots of gate * expert(x), [N, D]; added up in the gates' float32."""
         slots_S, load = self._by_expert(routing)
         tokens_S = slots_S // routing.experts_NK.shape[1]
         rows = torch.split(x_ND[tokens_S], load)
@@ -32,8 +32,9 @@ class Experts(nn.Module):
             for expert, rows_expert in enumerate(rows)
             if len(rows_expert)
         ]
-        weighted_SD = torch.cat(parts) * routing.gates_NK.reshape(-1)[slots_S, None].to(x_ND.dtype)
-        return torch.zeros_like(x_ND).index_add(0, tokens_S, weighted_SD)
+        weighted_SD = torch.cat(parts) * routing.gates_NK.reshape(-1)[slots_S, None]
+        sums_ND = torch.zeros(x_ND.shape, dtype=weighted_SD.dtype, device=x_ND.device)
+        return sums_ND.index_add(0, tokens_S, weighted_SD)
 
     def _by_expert(self, routing: Routing) -> tuple[Tensor, list[int]]:
         """The active slots (token * K + place), expert after expert, and how many each expert has."""

@@ -21,10 +21,10 @@ class MoELayer(nn.Module):
         self.experts = Experts(config.experts, config.dim, config.expert_dim)
 
     def forward(
-        self, x_ND: Tensor, summary_ND: Tensor, masked_E: Tensor | None = None
+        self, x_ND: Tensor, summary_ND: Tensor, masked_NE: Tensor | None = None
     ) -> tuple[Tensor, Routing]:
         """[N, D] -> [N, D], and the routing that led there."""
-        routing = self.router(x_ND, summary_ND, masked_E)
+        routing = self.router(x_ND, summary_ND, masked_NE)
         return self.experts(x_ND, routing), routing
 
     @torch.no_grad()

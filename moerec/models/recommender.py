@@ -14,7 +14,9 @@ from torch.nn import functional
 
 from moerec.models.config import SUMMARY_EVENTS, ModelConfig
 from moerec.models.encoder import Encoder
+from moerec.models.events import Events
 from moerec.models.router import Routing
+from moerec.models.transitions import LAST_ITEMS, Transitions
 from moerec.types import PADDING
 
 INITIAL_STD: Final = 0.02
@@ -24,16 +26,22 @@ beginning as its meaning."""
 
 @dataclass(frozen=True, slots=True)
 class UserVectors:
-    """`vectors` float32 [B, D] of length 1; `experts` bool [B, layers, E]: awake for the newest event."""
+    """What a list is made from, for B users.
+
+    `vectors` float32 [B, D] of length 1; `experts` bool [B, layers, E]: awake for the newest event;
+    `recent` int64 [B, 10]: the last items, newest first, 0 where there is none.
+    """
 
     vectors: Tensor
     experts: Tensor
+    recent: Tensor
 
 
 class MoERecommender(nn.Module):
     """A causal transformer with sparse experts over item histories (see docs/model.md).
 
-    A user's vector is the normalised last hidden row; the score for an item is their cosine.
+    A user's vector is the normalised last hidden row; the score for an item is their cosine, mixed
+    with how often the item follows the user's last ones.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -44,15 +52,23 @@ class MoERecommender(nn.Module):
         with torch.no_grad():
             self.embedding.weight[PADDING].zero_()
         self.encoder = Encoder(config)
+        self.transitions = Transitions(config.items, config.neighbors)
 
-    def forward(self, items_BL: Tensor, prefix_BP: Tensor) -> tuple[Tensor, list[Routing]]:
+    def forward(
+        self, events_BL: Events, prefix_BP: Events, masked: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[Routing]]:
         """Hidden rows [B, L, D] (not yet normalised) and the routing of each layer.
 
-        `items_BL` holds item indexes, padding (0) after a history's end. `prefix_BP` are the events
-        before the first column, newest last, padding before the oldest: they feed the summary alone.
+        `events_BL` has padding after a history's end. `prefix_BP` are the events before the first
+        column, newest last, padding before the oldest: they feed the summary alone. `masked` names
+        for each layer the experts that must not run, bool [N, E] over the valid events, or [E].
         """
-        summary_BD = self.encoder.last_summary(self._embed(prefix_BP))
-        hidden_BLD, routings = self.encoder(self._embed(items_BL), items_BL != PADDING, summary_BD)
+        summary_BD = self.encoder.last_summary(self._embed(prefix_BP.items))
+        # Places stand in for the times of a log without times; those of live events are another scale.
+        times_BL = events_BL.times if self.config.uses_time else torch.zeros_like(events_BL.times)
+        hidden_BLD, routings = self.encoder(
+            self._embed(events_BL.items), times_BL, events_BL.items != PADDING, summary_BD, masked
+        )
         return hidden_BLD, routings
 
     def item_vectors(self) -> Tensor:
@@ -60,13 +76,13 @@ class MoERecommender(nn.Module):
         return functional.normalize(self.embedding.weight, dim=1)
 
     @torch.inference_mode()
-    def user_vectors(self, items: Tensor, starts: Tensor, ends: Tensor) -> UserVectors:
-        """User b's history is `items[starts[b]:ends[b]]`, oldest first, without padding, never empty.
+    def user_vectors(self, events: Events, starts: Tensor, ends: Tensor) -> UserVectors:
+        """User b's history is `events[starts[b]:ends[b]]`, oldest first, without padding, never empty.
 
         Offline evaluation, notebooks and the engine all come through here. At most `config.reach`
         events before `ends` are read.
         """
-        windows, prefixes, lengths = self._cut(items, starts, ends)
+        windows, prefixes, lengths = self._cut(events, starts, ends)
         hidden_BLD, routings = self(windows, prefixes)
         last_B1 = lengths[:, None] - 1
         last_BD = hidden_BLD.gather(1, last_B1[..., None].expand(-1, -1, hidden_BLD.shape[2]))[:, 0]
@@ -75,11 +91,17 @@ class MoERecommender(nn.Module):
         experts = torch.stack(
             [routing.awake(self.config.experts)[newest_B] for routing in routings], dim=1
         )
-        return UserVectors(functional.normalize(last_BD, dim=1), experts)
+        age_R = torch.arange(1, LAST_ITEMS + 1, device=ends.device)
+        place_BR = ends[:, None] - age_R
+        recent_BR = events.at(place_BR, place_BR >= starts[:, None]).items
+        return UserVectors(functional.normalize(last_BD, dim=1), experts, recent_BR)
 
-    def score(self, users_BD: Tensor, items_VD: Tensor) -> Tensor:
-        """Cosines [B, V + 1]; column 0 is the padding."""
-        return users_BD @ items_VD.T
+    def score(self, users_BD: Tensor, recent_BR: Tensor, items_VD: Tensor) -> Tensor:
+        """Scores [B, V + 1] for `items_VD` of `item_vectors`; column 0 is the padding.
+
+        `users_BD` and `recent_BR` are `vectors` and `recent` of `UserVectors`.
+        """
+        return self.transitions.mix(users_BD @ items_VD.T, recent_BR, self.config.temperature)
 
     def _embed(self, items: Tensor) -> Tensor:
         # The same unit vectors as the item side's, scaled to about 1 a coordinate: an item's direction
@@ -87,29 +109,13 @@ class MoERecommender(nn.Module):
         vectors: Tensor = functional.normalize(self.embedding(items), dim=-1)
         return vectors * math.sqrt(self.config.dim)
 
-    def _cut(self, items: Tensor, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _cut(self, events: Events, starts: Tensor, ends: Tensor) -> tuple[Events, Events, Tensor]:
         """Windows [B, <=R] padded right, prefixes [B, <=P] padded left, window lengths [B]."""
         first = torch.maximum(starts, ends - self.config.receptive_field)
         lengths = ends - first
-        windows = _slices(items, first, int(lengths.max()), ends=ends)
-        prefix = min(SUMMARY_EVENTS, int((first - starts).max()))
-        prefixes = _slices(items, first - prefix, prefix, starts=starts)
+        place_BL = first[:, None] + torch.arange(int(lengths.max()), device=first.device)
+        width = min(SUMMARY_EVENTS, int((first - starts).max()))
+        place_BP = first[:, None] - width + torch.arange(width, device=first.device)
+        windows = events.at(place_BL, place_BL < ends[:, None])
+        prefixes = events.at(place_BP, place_BP >= starts[:, None])
         return windows, prefixes, lengths
-
-
-def _slices(
-    items: Tensor,
-    first: Tensor,
-    width: int,
-    *,
-    starts: Tensor | None = None,
-    ends: Tensor | None = None,
-) -> Tensor:
-    """`items[first : first + width]` for each row; padding before `starts` and from `ends` on."""
-    place = first[:, None] + torch.arange(width, device=items.device)
-    inside = torch.ones_like(place, dtype=torch.bool)
-    if starts is not None:
-        inside &= place >= starts[:, None]
-    if ends is not None:
-        inside &= place < ends[:, None]
-    return items[place.clamp(0, len(items) - 1)].masked_fill(~inside, PADDING)

@@ -49,25 +49,40 @@ class Router(nn.Module):
         super().__init__()
         self.config = config
         self.from_token = nn.Linear(config.dim, config.experts, bias=False)
-        self.from_summary = nn.Linear(config.dim, config.experts, bias=False)
+        self.from_summary = (
+            nn.Linear(config.dim, config.experts, bias=False) if config.user_routing else None
+        )
         # Buffers, not parameters: training moves them between steps, gradients never do.
         self.register_buffer("balance_bias", torch.zeros(config.experts))
         self.register_buffer("threshold", torch.tensor(0.6))
 
-    def forward(self, x_ND: Tensor, summary_ND: Tensor, masked_E: Tensor | None = None) -> Routing:
-        """Route N tokens. `masked_E` (bool) names experts that must not be chosen.
+    def forward(self, x_ND: Tensor, summary_ND: Tensor, masked_NE: Tensor | None = None) -> Routing:
+        """Route N tokens. `masked_NE` (bool, [N, E] or [E]) names experts that must not be chosen.
 
-        At least `max_experts` experts must stay unmasked.
+        At least `min_experts` experts of every token must stay unmasked.
         """
-        logits_NE = self.from_token(x_ND.float()) + self.from_summary(summary_ND.float())
-        scores_NE = torch.sigmoid(logits_NE)
-        selection_NE = scores_NE.detach() + self.balance_bias
-        if masked_E is not None:
-            selection_NE = selection_NE.masked_fill(masked_E, float("-inf"))
-        # A stable sort: equal scores go to the lower expert, on every device and in every batch.
-        ranked_NE, order_NE = torch.sort(selection_NE, dim=1, descending=True, stable=True)
-        experts_NK = order_NE[:, : self.config.max_experts]
-        active_NK = ranked_NE[:, : self.config.max_experts] >= self.threshold
+        scores_NE = self.scores(x_ND, summary_ND)
+        ranked_NK, experts_NK = self.rank(scores_NE, masked_NE)
+        active_NK = ranked_NK >= self.threshold
         active_NK[:, : self.config.min_experts] = True
         chosen_NK = scores_NE.gather(1, experts_NK) * active_NK
         return Routing(experts_NK, chosen_NK / chosen_NK.sum(1, keepdim=True), active_NK)
+
+    def scores(self, x_ND: Tensor, summary_ND: Tensor) -> Tensor:
+        """How well each expert fits each token, in (0, 1), float32 [N, E]."""
+        # Reduced precision would flip close choices: under autocast too, this is float32.
+        with torch.autocast(x_ND.device.type, enabled=False):
+            logits_NE = self.from_token(x_ND.float())
+            if self.from_summary is not None:
+                logits_NE = logits_NE + self.from_summary(summary_ND.float())
+        return torch.sigmoid(logits_NE)
+
+    def rank(self, scores_NE: Tensor, masked_NE: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The K best of score + balance bias, best first: those sums and the experts, both [N, K]."""
+        selection_NE = scores_NE.detach() + self.balance_bias
+        if masked_NE is not None:
+            selection_NE = selection_NE.masked_fill(masked_NE, float("-inf"))
+        # A stable sort: equal scores go to the lower expert, on every device and in every batch.
+        ranked_NE, order_NE = torch.sort(selection_NE, dim=1, descending=True, stable=True)
+        slots = self.config.max_experts
+        return ranked_NE[:, :slots], order_NE[:, :slots]

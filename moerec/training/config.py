@@ -10,6 +10,9 @@ FULL_SOFTMAX_ITEMS: Final = 5_000
 
 SHARED_NEGATIVES: Final = 1_024
 
+NEIGHBORS: Final = 100
+"""Likely next items that the bundle stores of each item."""
+
 LARGEST_SEED: Final = 2**32 - 1
 
 LONG_HISTORY: Final = 30
@@ -27,6 +30,8 @@ class TrainConfig:
     * `learning_rate`, reached after `warmup_steps` and then falling in a line to `final_rate` of itself;
     * `negatives`, 0 for the full softmax;
     * `balance_rate`, the step of the router's balance bias;
+    * `mask_rate`, the share of steps in which an expert a layer does not run for half of the batch;
+    * `average_steps`, about how many last steps the weights that are kept are averaged over;
     * `validation_users`, at most so many are ranked after an epoch;
     * `seed` of everything random: same seed, same machine, same weights.
     """
@@ -41,6 +46,8 @@ class TrainConfig:
     warmup_steps: int = 100
     negatives: int = 0
     balance_rate: float = 5e-3
+    mask_rate: float = 0.1
+    average_steps: int = 100
     validation_users: int = 3_000
     seed: int = 0
 
@@ -51,11 +58,12 @@ class TrainConfig:
 
 @dataclass(frozen=True, slots=True)
 class LogSize:
-    """What the presets look at: training events, users and items."""
+    """What the presets look at: training events, users and items, and whether events have times."""
 
     events: int
     users: int
     items: int
+    has_time: bool = False
 
 
 def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
@@ -75,6 +83,7 @@ def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
         window=100 if long else 50,
         dropout=0.2 if long else 0.3,
         temperature=0.05 if long else 0.07,
+        uses_time=int(log.has_time),
     )
     training = TrainConfig(
         epochs=epochs,

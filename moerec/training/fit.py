@@ -24,13 +24,13 @@ from moerec.artifacts.trained_on import TrainedOn, fingerprint, ordered_fingerpr
 from moerec.data.id_map import IdMap, build_id_map
 from moerec.data.interactions import Interactions
 from moerec.data.items import ItemTable
-from moerec.data.sequences import Histories, build_histories
+from moerec.data.sequences import build_histories
 from moerec.data.split import HoldOut, hold_out
 from moerec.errors import DataError, UsageError
 from moerec.evaluation.baselines import item_counts
-from moerec.evaluation.evaluate import Cases, cases
 from moerec.models.loading import choose_device
-from moerec.training.config import LARGEST_SEED, LogSize, TrainConfig, presets
+from moerec.training.config import LARGEST_SEED, NEIGHBORS, LogSize, TrainConfig, presets
+from moerec.training.finish import Finished, finish, sampled_cases
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
 
 Unfinished = Literal["refuse", "resume", "restart"]
@@ -79,17 +79,20 @@ def fit_bundle(
     data = TrainingData(
         histories,
         held.train_lengths,
-        _validation(histories, held, options),
+        sampled_cases(histories, held, TrainConfig().validation_users, options.seed),
         ordered_fingerprint(histories, id_map),
         held.rule,
+        interactions.has_time,
     )
     trainer = _trainer(data, id_map, options, device, checkpoint, watch)
     if checkpoint.exists():
         trainer.resume()
     trained = trainer.run()
-    bundle = write_bundle(
-        out, _contents(interactions, items, id_map, data, held, trained), replace=options.replace
+    finished = finish(
+        trained, histories, held, neighbors=NEIGHBORS, device=device, seed=options.seed
     )
+    contents = _contents(interactions, items, id_map, data, held, trained, finished)
+    bundle = write_bundle(out, contents, replace=options.replace)
     checkpoint.unlink(missing_ok=True)
     return bundle
 
@@ -140,21 +143,11 @@ def _trainer(
             "no user has two events to learn a transition from",
             "Give a log in which users have at least three events each, or use --fit-all.",
         )
-    size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), len(id_map))
+    size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), len(id_map), data.has_time)
     model_config, config = presets(size, seed=options.seed)
     if options.epochs is not None:
         config = replace(config, epochs=options.epochs)
     return Trainer(model_config, config, data, device=device, checkpoint=checkpoint, watch=watch)
-
-
-def _validation(histories: Histories, held: HoldOut, options: FitOptions) -> Cases | None:
-    """A sample of the validation events, the same for the same seed."""
-    users, places = held.targets("validation")
-    if len(users) == 0:
-        return None
-    limit = TrainConfig().validation_users
-    chosen = np.random.default_rng(options.seed).permutation(len(users))[:limit]
-    return cases(histories, users[chosen], places[chosen].astype(np.int64))
 
 
 def _contents(
@@ -164,15 +157,14 @@ def _contents(
     data: TrainingData,
     held: HoldOut,
     trained: Trained,
+    finished: Finished,
 ) -> BundleContents:
     counts = item_counts(data.train_items(), len(id_map))
     best = trained.position.epochs[trained.position.best_epoch]
-    metrics = {"epochs": float(trained.position.epoch), "loss": best.loss}
-    if best.ndcg is not None and best.hit_rate is not None:
-        metrics |= {"validation_ndcg@10": best.ndcg, "validation_hr@10": best.hit_rate}
+    metrics = {"epochs": float(trained.position.epoch), "loss": best.loss} | finished.metrics
     return BundleContents(
-        config=trained.config.to_dict(),
-        weights=trained.weights,
+        config=finished.config.to_dict(),
+        weights=finished.weights,
         items=_item_list(id_map, items),
         popular=_popular(counts, id_map),
         trained_on=TrainedOn.record(data.histories, held.train_lengths, id_map),

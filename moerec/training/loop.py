@@ -23,6 +23,7 @@ from moerec.evaluation.model_scorer import ModelScorer
 from moerec.models.config import ModelConfig
 from moerec.models.recommender import MoERecommender
 from moerec.training import state
+from moerec.training.averaging import AveragedWeights
 from moerec.training.config import TrainConfig
 from moerec.training.interrupt import TrainingInterrupted, stop_requested
 from moerec.training.negatives import NegativeSampler
@@ -36,7 +37,8 @@ from moerec.training.step import Stepper, StepResult
 class TrainingData:
     """The first `train_lengths[u]` events of each user train; `validation` chooses the epoch.
 
-    Without validation the last epoch's weights are kept. `fingerprint` names the log with the order of
+    `has_time` says whether timestamps are times, not places. Without validation the last epoch's weights
+    are kept. `fingerprint` names the log with the order of
     its users, items and events, `split` the rule of what is held out: a checkpoint of others is not
     continued.
     """
@@ -46,6 +48,7 @@ class TrainingData:
     validation: Cases | None
     fingerprint: str
     split: str
+    has_time: bool
 
     def train_items(self) -> NDArray[np.int32]:
         """The items of all training events."""
@@ -98,6 +101,7 @@ class Trainer:
         self._device = device
         self._checkpoint = checkpoint
         self._watch = watch
+        self._average = AveragedWeights(self._model, config.average_steps)
         self._optimizer = make_optimizer(self._model, config)
         counts = torch.as_tensor(item_counts(data.train_items(), model_config.items))
         sampler = NegativeSampler(counts)
@@ -127,7 +131,11 @@ class Trainer:
         """Go back to where the checkpoint stands. `UsageError` if it is of another training."""
         if self._checkpoint is not None:
             self._position, self._best = state.load(
-                self._checkpoint, self.settings, self._model, self._optimizer
+                self._checkpoint,
+                self.settings,
+                self._model,
+                self._average.model,
+                self._optimizer,
             )
         return self._position
 
@@ -138,7 +146,7 @@ class Trainer:
                 self._train_epoch(stop)
                 self._end_epoch()
                 self._save()
-        weights = self._best or self._model.state_dict()
+        weights = self._best or self._average.model.state_dict()
         arrays = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
         return Trained(self._model.config, self.settings, arrays, self._position)
 
@@ -156,6 +164,7 @@ class Trainer:
             rate = rate_at(position.step, self._steps_an_epoch * self._config.epochs, self._config)
             seed = self._config.seed * 1_000_003 + position.step
             _add(position.sums, self._stepper.step(batch.to(self._device), rate, seed))
+            self._average.update(position.step)
             position.step += 1
             position.step_in_epoch += 1
             self._report()
@@ -181,15 +190,14 @@ class Trainer:
         best = position.best_ndcg
         if record.ndcg is not None and (best is None or record.ndcg > best):
             position.best_epoch = position.epoch - 1
-            self._best = {
-                name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()
-            }
+            averaged = self._average.model.state_dict()
+            self._best = {name: tensor.clone() for name, tensor in averaged.items()}
         self._report()
 
     def _validate(self) -> dict[str, float]:
         if self._data.validation is None or len(self._data.validation) == 0:
             return {}
-        scorer = ModelScorer(self._model)
+        scorer = ModelScorer(self._average.model)
         return evaluate(scorer, self._data.validation, self._model.config.items).summary
 
     def _save(self) -> None:
@@ -199,6 +207,7 @@ class Trainer:
                 self.settings,
                 self._position,
                 self._model,
+                self._average.model,
                 self._optimizer,
                 self._best,
             )

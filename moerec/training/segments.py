@@ -14,6 +14,7 @@ from torch import Tensor
 
 from moerec.data.sequences import Histories
 from moerec.models.config import SUMMARY_EVENTS
+from moerec.models.events import Events
 
 POOL_BATCHES: Final = 32
 """Segments are sorted by length within pools of about this many batches: little padding, much shuffle."""
@@ -21,15 +22,27 @@ POOL_BATCHES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`inputs` and `targets` int64 [B, L], 0 after the end; `prefix` int64 [B, P], 0 before the start."""
+    """B segments and what comes next at each place.
 
-    inputs: Tensor
+    * `inputs` [B, L], padding after the end; `prefix` [B, P], the events before, padding before the
+      oldest;
+    * `targets` int64 [B, L]: item of the next event, 0 after the end;
+    * `target_values` float32 [B, L]: its value, NaN where it has none.
+    """
+
+    inputs: Events
+    prefix: Events
     targets: Tensor
-    prefix: Tensor
+    target_values: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`."""
-        return Batch(self.inputs.to(device), self.targets.to(device), self.prefix.to(device))
+        return Batch(
+            self.inputs.to(device),
+            self.prefix.to(device),
+            self.targets.to(device),
+            self.target_values.to(device),
+        )
 
 
 class Segments:
@@ -45,7 +58,11 @@ class Segments:
         seed: int,
     ) -> None:
         trainable = train_lengths >= 2
-        self._items = torch.as_tensor(histories.items.astype(np.int64))
+        self._events = Events(
+            torch.as_tensor(histories.items.astype(np.int64)),
+            torch.tensor(histories.timestamps),
+            torch.tensor(histories.values),
+        )
         self._begin = histories.offsets[:-1][trainable]
         self._steps = train_lengths[trainable].astype(np.int64) - 1
         self._length = length
@@ -108,11 +125,12 @@ class Segments:
         first_B, last_B, begin_B = (torch.as_tensor(array) for array in (first, last, begin))
         place_BL = first_B[:, None] + torch.arange(int((last_B - first_B).max()))
         inside_BL = place_BL < last_B[:, None]
-        place_BL = torch.where(inside_BL, place_BL, first_B[:, None])
+        following = self._events.at(place_BL + 1, inside_BL)
         width = min(SUMMARY_EVENTS, int((first_B - begin_B).max()))
         prefix_BP = first_B[:, None] - width + torch.arange(width)
         return Batch(
-            inputs=self._items[place_BL] * inside_BL,
-            targets=self._items[place_BL + 1] * inside_BL,
-            prefix=self._items[prefix_BP.clamp(min=0)] * (prefix_BP >= begin_B[:, None]),
+            inputs=self._events.at(place_BL, inside_BL),
+            prefix=self._events.at(prefix_BP, prefix_BP >= begin_B[:, None]),
+            targets=following.items,
+            target_values=following.values,
         )

@@ -65,11 +65,13 @@ def save(
     settings: dict[str, Any],
     position: Position,
     model: nn.Module,
+    average: nn.Module,
     optimizer: torch.optim.Optimizer,
     best: Weights | None,
 ) -> None:
     """Write everything that the rest of the training depends on."""
     arrays = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    arrays |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     arrays |= {f"best.{name}": tensor for name, tensor in (best or {}).items()}
     for number, moments in optimizer.state_dict()["state"].items():
         arrays |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
@@ -81,9 +83,13 @@ def load(
     path: Path,
     settings: dict[str, Any],
     model: nn.Module,
+    average: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> tuple[Position, Weights | None]:
-    """Put a checkpoint back into `model` and `optimizer`; it must be of the same log and settings."""
+    """Put a checkpoint back into `model`, its `average` and `optimizer`.
+
+    It must be of the same log and settings.
+    """
     checkpoint = read_checkpoint(path)
     written = checkpoint.state["settings"]
     if differing := sorted(name for name in settings if written.get(name) != settings[name]):
@@ -93,6 +99,7 @@ def load(
         )
     groups = _groups(checkpoint.arrays)
     model.load_state_dict(groups["model"])
+    average.load_state_dict(groups["average"])
     state = optimizer.state_dict()
     for name, tensor in groups.get("optimizer", {}).items():
         number, moment = name.split(".", 1)

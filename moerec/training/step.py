@@ -1,6 +1,6 @@
 """One training step: loss, gradients, update, and the router's controllers.
 
-Letters: N positions with a target, E experts.
+Letters: B segments, L positions, N valid events (each has a target), E experts.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from moerec.models.recommender import MoERecommender
 from moerec.training.config import TrainConfig
 from moerec.training.losses import full_softmax, shared_softmax
 from moerec.training.negatives import NegativeSampler
+from moerec.training.precision import reduced_precision
 from moerec.training.segments import Batch
 
 MAX_GRADIENT_NORM = 1.0
@@ -50,11 +51,12 @@ class Stepper:
         generator = torch.Generator().manual_seed(seed)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        hidden, routings = self._model(batch.inputs, batch.prefix)
         asked = batch.targets > 0
-        loss = self._loss(
-            functional.normalize(hidden[asked], dim=1), batch.targets[asked], generator
-        )
+        masked = self._masked(asked, generator)
+        with reduced_precision(asked.device):
+            hidden, routings = self._model(batch.inputs, batch.prefix, masked)
+            rows = functional.normalize(hidden[asked].float(), dim=1)
+            loss = self._loss(rows, batch.targets[asked], generator)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._model.parameters(), MAX_GRADIENT_NORM)
@@ -65,6 +67,24 @@ class Stepper:
         for layer, load in zip(self._layers, loads, strict=True):
             layer.steer(load, targets, self._config.balance_rate)
         return StepResult(float(loss.detach()), targets, loads)
+
+    def _masked(self, valid_BL: Tensor, generator: torch.Generator) -> list[Tensor] | None:
+        """In a share of the steps one expert a layer does not run for half of the histories.
+
+        At serving an expert may be busy or away; re-routing around it is then nothing new.
+        """
+        experts = self._model.config.experts
+        if experts == 1 or torch.rand((), generator=generator) >= self._config.mask_rate:
+            return None
+        masked = []
+        for _ in self._layers:
+            expert = int(torch.randint(experts, (), generator=generator))
+            chosen_B = torch.rand(len(valid_BL), generator=generator) < 0.5
+            masked_BE = torch.zeros(len(valid_BL), experts, dtype=torch.bool)
+            masked_BE[:, expert] = chosen_B
+            owner_N = valid_BL.nonzero()[:, 0]
+            masked.append(masked_BE.to(valid_BL.device)[owner_N])
+        return masked
 
     def _loss(self, rows: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         vectors = self._model.item_vectors()

@@ -35,13 +35,17 @@ class SimilarRequest(msgspec.Struct, tag="similar", array_like=True, frozen=True
 
 
 class EventPush(msgspec.Struct, tag="event", array_like=True, frozen=True):
-    """An event that is durable in the event table: the engine may apply it at once."""
+    """An event that is durable in the event table: the engine may apply it at once.
+
+    `value` is its rating or weight, if it has one.
+    """
 
     user_id: str
     item_id: str
     timestamp_ms: int
     user_number: int
     table_number: int
+    value: float | None = None
 
 
 class InfoRequest(msgspec.Struct, tag="info", array_like=True, frozen=True):

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moerec.artifacts.trained_on import TrainedOn, fingerprint
+from moerec.artifacts.trained_on import TrainedOn, fingerprint, ordered_fingerprint
 from moerec.data.id_map import IdMap
 from moerec.data.interactions import from_frame
 from moerec.data.sequences import Histories, build_histories
@@ -87,3 +87,13 @@ def test_a_fingerprint_names_the_content_not_the_order_of_users() -> None:
     other = build_histories(from_frame(walking_log(8, events=6, seed=3)), id_map)
     assert fingerprint(turned, id_map) == fingerprint(histories, id_map)
     assert fingerprint(other, id_map) != fingerprint(histories, id_map)
+
+
+def test_what_weights_follow_from_changes_the_ordered_fingerprint() -> None:
+    """A training is not continued on a log with other times or ratings."""
+    rated = LOG.with_columns(value=pl.lit(3.0))
+    later = LOG.with_columns(pl.col("timestamp") + 1_000)
+    better = rated.with_columns(value=pl.lit(4.0))
+    logs = [with_histories(from_frame(frame)) for frame in (LOG, rated, later, better)]
+    assert len({fingerprint(histories, id_map) for id_map, histories in logs}) == 1
+    assert len({ordered_fingerprint(histories, id_map) for id_map, histories in logs}) == 4

@@ -19,6 +19,7 @@ def histories_of(times: list[list[int]]) -> Histories:
         offsets=np.concatenate([[0], np.cumsum([len(user) for user in times])]).astype(np.int64),
         items=np.arange(1, events + 1, dtype=np.int32),
         timestamps=np.array([time for user in times for time in sorted(user)], dtype=np.int64),
+        values=np.full(events, np.nan, dtype=np.float32),
     )
 
 

@@ -22,7 +22,7 @@ from moerec.transport.frames import (
     SimilarRequest,
 )
 from moerec.types import Event, ItemId, UserId
-from tests.tiny import tiny_bundle
+from tests.tiny import item_events, tiny_bundle
 
 ITEMS = 40
 
@@ -65,9 +65,9 @@ def expected(
 ) -> list[str]:
     """The best k items by the model itself, for a history alone in its batch."""
     model = load_model(bundle.config, bundle.weights())
-    history = torch.tensor([int(item[1:]) for item in items])
-    user = model.user_vectors(history, torch.tensor([0]), torch.tensor([len(history)]))
-    scores = model.score(user.vectors, model.item_vectors())[0]
+    history = item_events(torch.tensor([int(item[1:]) for item in items]))
+    user = model.user_vectors(history, torch.tensor([0]), torch.tensor([len(items)]))
+    scores = model.score(user.vectors, user.recent, model.item_vectors())[0]
     ranked = scores.argsort(descending=True).tolist()
     out = {0} | {int(item[1:]) for item in exclude}
     return [f"i{index}" for index in ranked if index not in out][:k]

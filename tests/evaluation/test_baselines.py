@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from moerec.data.interactions import read_interactions
+from moerec.data.sequences import History
 from moerec.data.split import leave_one_out
 from moerec.evaluation.baselines import MarkovChain, Popularity, item_counts
 from moerec.evaluation.evaluate import cases, evaluate
@@ -20,9 +21,7 @@ def test_counts_leave_the_padding_out() -> None:
 
 
 def test_popularity_is_the_same_for_everybody() -> None:
-    scores = Popularity(np.array([0, 5, 7])).scores(
-        [np.array([1], np.int32), np.zeros(0, np.int32)]
-    )
+    scores = Popularity(np.array([0, 5, 7])).scores([History.of_items([1]), History.of_items([])])
     assert scores.tolist() == [[0, 5, 7], [0, 5, 7]]
 
 
@@ -41,13 +40,13 @@ def test_markov_chain_by_its_definition() -> None:
     rows = (counts + 20 * popularity) / (counts.sum(1, keepdims=True) + 20)
     asked = np.array([3, 1, 2, 2, 1, 4, 4, 3, 2, 1, 3, 2], np.int32)
     expected = sum(0.8**k * rows[item] for k, item in enumerate(asked[::-1][:10]))
-    found = MarkovChain(train, catalogue).scores([asked, np.zeros(0, np.int32)])
+    found = MarkovChain(train, catalogue).scores([History.of_items(asked), History.of_items([])])
     np.testing.assert_allclose(found[0], expected, rtol=1e-5)
     assert found[1].tolist() == [0.0] * 5
 
 
 def test_markov_chain_without_any_history() -> None:
-    assert MarkovChain([], 3).scores([np.array([2], np.int32)]).tolist() == [[0.0] * 4]
+    assert MarkovChain([], 3).scores([History.of_items([2])]).tolist() == [[0.0] * 4]
 
 
 REAL = [("ml-1m/ml-1m_sequences.txt.gz", 0.271, 0.157), ("lastfm/LastFM.txt", 0.0706, 0.0386)]

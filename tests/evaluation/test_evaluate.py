@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from moerec.data.sequences import History
 from moerec.evaluation.evaluate import Cases, cases, evaluate, top_items
 from moerec.evaluation.metrics import MISS
 from tests.logs import walking_interactions, with_histories
@@ -21,12 +22,12 @@ class Fixed:
     def __init__(self, scores: Sequence[float]) -> None:
         self._scores = np.array([99.0, *scores], dtype=np.float32)  # the padding would win
 
-    def scores(self, histories: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+    def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
         return np.tile(self._scores, (len(histories), 1))
 
 
 def one(history: Sequence[int], target: int) -> Cases:
-    return Cases(np.array([0]), [np.array(history, np.int32)], np.array([target], np.int32))
+    return Cases(np.array([0]), [History.of_items(history)], np.array([target], np.int32))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_nobody_to_evaluate_gives_an_empty_summary() -> None:
 def test_cases_end_before_their_target() -> None:
     _, histories = with_histories(walking_interactions(3, events=6))
     found = cases(histories, np.array([1]), np.array([4]))
-    assert found.histories[0].tolist() == histories.items_of(1)[:4].tolist()
+    assert found.histories[0].items.tolist() == histories.items_of(1)[:4].tolist()
     assert found.targets.tolist() == [histories.items_of(1)[4]]
 
 
@@ -87,6 +88,6 @@ def test_cases_end_before_their_target() -> None:
 def test_top_items_are_the_stable_sort(values: list[int], k: int) -> None:
     """Many ties: the lower item must come first, whatever the partition did."""
     scores = np.array([[0.0, *values]], dtype=np.float32)
-    best = top_items(scores, [np.array([2], np.int32)], k)[0].tolist()
+    best = top_items(scores, [History.of_items([2])], k)[0].tolist()
     order = sorted((i for i in range(1, len(values) + 1) if i != 2), key=lambda i: -scores[0, i])
     assert best == (order[:k] + [0] * k)[:k]

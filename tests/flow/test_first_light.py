@@ -18,6 +18,7 @@ from moerec.store.importing import import_events
 from moerec.store.sql import open_event_store
 from moerec.training.fit import FitOptions, fit_bundle
 from tests.serving import Served, serving
+from tests.tiny import item_events
 
 USERS, ITEMS = 60, 50
 MARGIN = 1e-5
@@ -37,7 +38,9 @@ class Flow:
         with torch.inference_mode():
             model = load_model(self.bundle.config, self.bundle.weights())
             indexes = torch.as_tensor(self.bundle.id_map.indexes(list(items)).astype(np.int64))
-            user = model.user_vectors(indexes, torch.tensor([0]), torch.tensor([len(items)]))
+            user = model.user_vectors(
+                item_events(indexes), torch.tensor([0]), torch.tensor([len(items)])
+            )
             scores = model.score(user.vectors, model.item_vectors())[0]
             scores[0] = -torch.inf
             scores[indexes] = -torch.inf

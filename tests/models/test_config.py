@@ -18,6 +18,7 @@ from moerec.models.config import SUMMARY_EVENTS, ModelConfig
         ({"summary_decay": 0.95}, "summary_decay"),
         ({"temperature": 0.0}, "temperature"),
         ({"dropout": 1.0}, "dropout"),
+        ({"uses_time": 2}, "uses_time"),
     ],
 )
 def test_nonsense_is_refused(change: dict[str, float], message: str) -> None:

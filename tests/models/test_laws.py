@@ -6,9 +6,10 @@ from torch import Tensor
 
 from moerec.models.config import SUMMARY_EVENTS, ModelConfig
 from moerec.models.recommender import MoERecommender
+from tests.tiny import item_events
 
 CONFIG = ModelConfig(items=60, dim=16, layers=2, heads=2, window=6, expert_dim=8, dropout=0.0)
-NOTHING = torch.zeros(1, 0, dtype=torch.long)
+NOTHING = item_events(torch.zeros(1, 0, dtype=torch.long))
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def random_items(*shape: int, seed: int = 1) -> Tensor:
 def vectors(model: MoERecommender, histories: list[Tensor]) -> Tensor:
     ends = torch.cumsum(torch.tensor([len(history) for history in histories]), 0)
     starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
-    return model.user_vectors(torch.cat(histories), starts, ends).vectors
+    return model.user_vectors(item_events(torch.cat(histories)), starts, ends).vectors
 
 
 @pytest.mark.parametrize("place", [0, 3, 8])
@@ -43,7 +44,9 @@ def test_causality_by_gradient(place: int) -> None:
     """A row has no gradient at all with respect to later events, and one to its own."""
     model = random_model()
     x = torch.randn(1, 9, CONFIG.dim, requires_grad=True)
-    hidden, _ = model.encoder(x, torch.ones(1, 9, dtype=torch.bool), torch.zeros(1, CONFIG.dim))
+    times = torch.zeros(1, 9, dtype=torch.long)
+    valid = torch.ones(1, 9, dtype=torch.bool)
+    hidden, _ = model.encoder(x, times, valid, torch.zeros(1, CONFIG.dim))
     (gradient,) = torch.autograd.grad(hidden[0, place].sum(), x)
     assert torch.count_nonzero(gradient[0, place + 1 :]) == 0
     assert torch.count_nonzero(gradient[0, place]) > 0
@@ -54,7 +57,8 @@ def test_attention_reaches_the_window_and_no_further() -> None:
     model = random_model()
     attention = model.encoder.blocks[0].attention
     x = torch.randn(1, 12, CONFIG.dim, requires_grad=True)
-    (gradient,) = torch.autograd.grad(attention(x)[0, 11].sum(), x)
+    times = torch.zeros(1, 12, dtype=torch.long)
+    (gradient,) = torch.autograd.grad(attention(x, times)[0, 11].sum(), x)
     reached = (gradient[0].abs().sum(1) > 0).tolist()
     assert reached == [False] * 6 + [True] * CONFIG.window
 
@@ -63,9 +67,9 @@ def test_padding_changes_nothing() -> None:
     model = random_model()
     items = random_items(2, 7)
     padded = torch.cat([items, torch.zeros(2, 5, dtype=torch.long)], dim=1)
-    prefix = NOTHING.expand(2, 0)
-    alone, _ = model(items, prefix)
-    among, _ = model(padded, prefix)
+    prefix = item_events(torch.zeros(2, 0, dtype=torch.long))
+    alone, _ = model(item_events(items), prefix)
+    among, _ = model(item_events(padded), prefix)
     torch.testing.assert_close(among[:, :7], alone)
 
 
@@ -91,7 +95,7 @@ def test_stream_equals_replay() -> None:
     """The newest row of a growing history is the row that one pass over the whole history has there."""
     model = random_model()
     items = random_items(1, CONFIG.receptive_field + 9)
-    hidden, _ = model(items, NOTHING)
+    hidden, _ = model(item_events(items), NOTHING)
     whole = torch.nn.functional.normalize(hidden[0], dim=1)
     for length in range(1, items.shape[1] + 1):
         one = vectors(model, [items[0, :length]])
@@ -120,7 +124,7 @@ def test_the_past_of_a_user_changes_the_routing() -> None:
     pasts = [torch.cat([random_items(30, seed=seed), last]) for seed in range(12)]
     ends = torch.cumsum(torch.tensor([len(past) for past in pasts]), 0)
     starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
-    experts = model.user_vectors(torch.cat(pasts), starts, ends).experts[:, 0]
+    experts = model.user_vectors(item_events(torch.cat(pasts)), starts, ends).experts[:, 0]
     assert len({tuple(row.tolist()) for row in experts}) > 1
 
 
@@ -138,9 +142,11 @@ def test_experts_of_the_newest_event_are_reported() -> None:
     histories = [random_items(length, seed=length) for length in (3, 40, 8)]
     ends = torch.cumsum(torch.tensor([len(history) for history in histories]), 0)
     starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
-    together = model.user_vectors(torch.cat(histories), starts, ends).experts
+    together = model.user_vectors(item_events(torch.cat(histories)), starts, ends).experts
     for row, history in enumerate(histories):
-        alone = model.user_vectors(history, torch.tensor([0]), torch.tensor([len(history)])).experts
+        alone = model.user_vectors(
+            item_events(history), torch.tensor([0]), torch.tensor([len(history)])
+        ).experts
         assert torch.equal(together[row], alone[0])
     counts = together.sum(-1)
     assert int(counts.min()) >= CONFIG.min_experts

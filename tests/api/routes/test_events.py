@@ -12,6 +12,7 @@ from moerec.errors import StorageError
 from moerec.store.interfaces import Appended
 from moerec.store.sql import SqlEventStore, open_event_store
 from moerec.transport.client import LocalEngineClient
+from moerec.transport.frames import EventPush
 from moerec.types import Event, UserId
 from tests.api.toy import ToyEngine, gateway, toy_gateway
 
@@ -20,13 +21,15 @@ def send(client: httpx.Client, **event: Any) -> httpx.Response:
     return client.post("/v1/events", json=event)
 
 
-def test_one_event_is_accepted_with_its_number(client: httpx.Client) -> None:
+def test_one_event_is_accepted_with_its_number(client: httpx.Client, engine: ToyEngine) -> None:
     response = send(client, event_id="one-1", user_id="one", item_id="i1", type="view", value=2.5)
     assert response.status_code == 202
     assert response.json() == {
         "results": [{"event_id": "one-1", "status": "accepted", "number": 1}],
         "rejected": [],
     }
+    assert isinstance(push := engine.asked[-1], EventPush)
+    assert (push.user_id, push.value) == ("one", 2.5)
 
 
 def test_an_id_is_made_where_none_is_given(client: httpx.Client) -> None:

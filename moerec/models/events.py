@@ -1,0 +1,36 @@
+"""What the model reads: events as three tensors of one shape."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moerec.types import PADDING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Events:
+    """Events of any common shape: flat [N], in rows [B, L].
+
+    * `items` int64: item index, 0 where there is no event (padding);
+    * `times` int64, UTC ms, 0 in the padding;
+    * `values` float32: rating or weight, NaN where an event has none and in the padding.
+    """
+
+    items: Tensor
+    times: Tensor
+    values: Tensor
+
+    def at(self, place: Tensor, inside: Tensor) -> "Events":
+        """The flat events at `place`, in its shape; padding where `inside` is false."""
+        place, outside = place.clamp(0, len(self.items) - 1), ~inside
+        return Events(
+            self.items[place].masked_fill(outside, PADDING),
+            self.times[place].masked_fill(outside, 0),
+            self.values[place].masked_fill(outside, math.nan),
+        )
+
+    def to(self, device: torch.device) -> "Events":
+        """The same events on `device`."""
+        return Events(self.items.to(device), self.times.to(device), self.values.to(device))
