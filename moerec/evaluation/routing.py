@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from moerec.data.sequences import History
 from moerec.evaluation.buckets import Buckets
 from moerec.evaluation.difficulty import Difficulty, difficulty
 from moerec.evaluation.evaluate import Cases
+from moerec.evaluation.model_scorer import flat_events
 from moerec.evaluation.specialisation import Specialisation, by_category, by_popularity
 from moerec.models.recommender import MoERecommender
 from moerec.models.router import Routing
+from moerec.types import PADDING
 
 BATCH: Final = 64
 LOGITS: Final = 1 << 23
@@ -116,7 +119,7 @@ class _Tally:
     def __init__(self, model: MoERecommender) -> None:
         self._model = model.eval()
         with torch.inference_mode():
-            self._item_vectors = model.item_vectors()
+            self._item_vectors = model.item_vectors().float()
         config = model.config
         self._awake_LVE = np.zeros((config.layers, config.items + 1, config.experts), np.int64)
         self._awake_LPE = np.zeros((config.layers, len(PLACES), config.experts), np.int64)
@@ -127,11 +130,11 @@ class _Tally:
         self._newest: list[NDArray[np.bool_]] = []
 
     @torch.inference_mode()
-    def add(self, histories: Sequence[NDArray[np.int32]], targets_B: NDArray[np.int32]) -> None:
+    def add(self, histories: Sequence[History], targets_B: NDArray[np.int32]) -> None:
         """Histories that are not empty, and what came next (0: not in the catalogue)."""
         hidden_ND, routings = _encode(self._model, histories)
         windows = [history[-self._model.config.receptive_field :] for history in histories]
-        items_N = np.concatenate(windows)
+        items_N = np.concatenate([window.items for window in windows])
         newest_N = np.zeros(len(items_N), dtype=np.bool_)
         newest_N[np.cumsum([len(window) for window in windows]) - 1] = True
         next_N = np.append(items_N[1:], 0)
@@ -153,16 +156,18 @@ class _Tally:
         self._newest.append(newest_N)
 
     def _losses(self, hidden_ND: Tensor, next_N: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Cross entropy of the true next item over the whole catalogue, in nats; NaN where it is 0."""
-        rows_ND = functional.normalize(hidden_ND.float(), dim=1)
+        """Cross entropy of the true next item over the whole catalogue, in nats; NaN where it is 0.
+
+        The network's own, without the table of transitions: the router has no part in that one.
+        """
+        rows_ND = functional.normalize(hidden_ND.float(), dim=1) / self._model.config.temperature
         losses_N = np.full(len(next_N), np.nan, dtype=np.float32)
         asked = np.flatnonzero(next_N)
         step = max(LOGITS // len(self._item_vectors), 1)
         for start in range(0, len(asked), step):
             chosen = asked[start : start + step]
-            scores_NV = self._model.score(rows_ND[chosen], self._item_vectors.float())[:, 1:]
-            targets_N = torch.as_tensor(next_N[chosen].astype(np.int64) - 1).to(scores_NV.device)
-            logits_NV = scores_NV / self._model.config.temperature
+            logits_NV = rows_ND[chosen] @ self._item_vectors[1:].T
+            targets_N = torch.as_tensor(next_N[chosen].astype(np.int64) - 1).to(logits_NV.device)
             losses = functional.cross_entropy(logits_NV, targets_N, reduction="none")
             losses_N[chosen] = losses.cpu().numpy()
         return losses_N
@@ -196,27 +201,17 @@ class _Tally:
         )
 
 
-def _encode(
-    model: MoERecommender, histories: Sequence[NDArray[np.int32]]
-) -> tuple[Tensor, list[Routing]]:
+def _encode(model: MoERecommender, histories: Sequence[History]) -> tuple[Tensor, list[Routing]]:
     """Hidden rows [N, D] of each history's last R events, history after history, and their routing.
 
     The one place that calls the model; it reads what `MoERecommender.user_vectors` reads.
     """
-    config, device = model.config, next(model.parameters()).device
-    windows = [history[-config.receptive_field :] for history in histories]
-    prefixes = [history[-config.reach : -config.receptive_field] for history in histories]
-    windows_BT = np.zeros((len(histories), max(map(len, windows))), dtype=np.int64)
-    prefixes_BP = np.zeros((len(histories), max(map(len, prefixes))), dtype=np.int64)
-    for row, (window, prefix) in enumerate(zip(windows, prefixes, strict=True)):
-        windows_BT[row, : len(window)] = window
-        prefixes_BP[row, prefixes_BP.shape[1] - len(prefix) :] = prefix
-    inputs_BT = torch.as_tensor(windows_BT).to(device)
-    hidden_BTD, routings = model(inputs_BT, torch.as_tensor(prefixes_BP).to(device))
-    return hidden_BTD[inputs_BT != 0], routings
+    windows_BT, prefixes_BP, _ = model.cut(*flat_events(model, histories))
+    hidden_BTD, routings = model(windows_BT, prefixes_BP)
+    return hidden_BTD[windows_BT.items != PADDING], routings
 
 
-def _places(history: NDArray[np.int32], window: NDArray[np.int32]) -> NDArray[np.int64]:
+def _places(history: History, window: History) -> NDArray[np.int64]:
     """Places of the window's events in the history, from 1."""
     return np.arange(len(history) - len(window), len(history)) + 1
 

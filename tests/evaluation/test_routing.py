@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from moerec.data.sequences import History
 from moerec.evaluation.buckets import popularity_deciles
 from moerec.evaluation.difficulty import rank_correlation
 from moerec.evaluation.evaluate import Cases
+from moerec.evaluation.model_scorer import encode
 from moerec.evaluation.routing import PLACES, RoutingReport, measure_routing
+from moerec.models.events import Events
 from moerec.models.recommender import MoERecommender
 from tests.tiny import tiny_config
 
@@ -25,10 +29,13 @@ COUNTS = np.array([0, *range(ITEMS, 0, -1)])
 def model() -> MoERecommender:
     torch.set_num_threads(1)
     torch.manual_seed(5)
-    model = MoERecommender(tiny_config(ITEMS)).eval()
+    model = MoERecommender(replace(tiny_config(ITEMS), uses_time=1)).eval()
     with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
         # Tokens and users must differ, or every event takes the same way.
         model.embedding.weight[1:] = torch.randn(ITEMS, 16)
+        model.embedding.weight[0] = 0.0
         for block in model.encoder.blocks:
             block.moe.router.from_token.weight.mul_(6)
     return model
@@ -42,7 +49,11 @@ def questions() -> Cases:
     histories = [rng.integers(1, ITEMS + 1, length).astype(np.int32) for length in lengths]
     targets = rng.integers(1, ITEMS + 1, len(lengths)).astype(np.int32)
     targets[3] = 0  # not in the catalogue
-    return Cases(np.arange(len(lengths)), histories, targets)
+    events = [
+        History(items, np.cumsum(rng.integers(0, 10**8, len(items))), rng.random(len(items)))
+        for items in histories
+    ]
+    return Cases(np.arange(len(lengths)), events, targets)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +61,14 @@ def report(model: MoERecommender, questions: Cases) -> RoutingReport:
     found = measure_routing(model, questions, CATEGORIES, COUNTS)
     assert found is not None
     return found
+
+
+def one_row(history: History) -> Events:
+    return Events(
+        torch.as_tensor(history.items.astype(np.int64))[None],
+        torch.as_tensor(history.timestamps)[None],
+        torch.as_tensor(history.values)[None],
+    )
 
 
 Token = tuple[int, int, list[set[int]], float | None, bool]
@@ -63,9 +82,8 @@ def tokens(model: MoERecommender, questions: Cases) -> list[Token]:
     for history, target in zip(questions.histories, questions.targets.tolist(), strict=True):
         if len(history) == 0:
             continue
-        whole = torch.as_tensor(history.astype(np.int64))
         with torch.inference_mode():
-            hidden, routings = model(whole[None, -7:], whole[None, -157:-7])
+            hidden, routings = model(one_row(history[-7:]), one_row(history[-157:-7]))
         for row, place in enumerate(range(max(len(history) - 7, 0), len(history))):
             awake = [
                 {
@@ -78,11 +96,11 @@ def tokens(model: MoERecommender, questions: Cases) -> list[Token]:
                 for routing in routings
             ]
             newest = place == len(history) - 1
-            following = target if newest else int(history[place + 1])
+            following = target if newest else int(history.items[place + 1])
             cosines = vectors[1:] @ functional.normalize(hidden[0, row], dim=0)
             chances = torch.softmax(cosines.double() / model.config.temperature, dim=0)
             loss = -math.log(float(chances[following - 1])) if following else None
-            rows.append((int(history[place]), place + 1, awake, loss, newest))
+            rows.append((int(history.items[place]), place + 1, awake, loss, newest))
     return rows
 
 
@@ -102,12 +120,8 @@ def test_every_routed_token_is_counted_once(report: RoutingReport, tokens: list[
 def test_it_counts_what_serving_runs(
     model: MoERecommender, questions: Cases, tokens: list[Token]
 ) -> None:
-    """The newest event's experts are those that `user_vectors` names."""
-    known = [history for history in questions.histories if len(history)]
-    ends = torch.tensor(np.cumsum([len(history) for history in known]))
-    starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
-    flat = torch.as_tensor(np.concatenate(known).astype(np.int64))
-    experts = model.user_vectors(flat, starts, ends).experts
+    """The newest event's experts are those that answers name."""
+    experts = encode(model, [history for history in questions.histories if len(history)]).experts
     newest = [awake for _, _, awake, _, last in tokens if last]
     for user, awake in enumerate(newest):
         for layer in range(2):
@@ -202,5 +216,5 @@ def test_progress_counts_the_users_that_are_routed(model: MoERecommender, questi
 
 
 def test_nobody_to_route(model: MoERecommender) -> None:
-    nobody = Cases(np.zeros(1, np.int64), [np.zeros(0, np.int32)], np.ones(1, np.int32))
+    nobody = Cases(np.zeros(1, np.int64), [History.of_items([])], np.ones(1, np.int32))
     assert measure_routing(model, nobody, CATEGORIES, COUNTS) is None
