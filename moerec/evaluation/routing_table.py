@@ -17,12 +17,12 @@ def routing_table(routing: RoutingReport) -> Table:
     for heading in ("mean k", *(f"k={k}" for k in woken), "busiest", "dead", "k~loss"):
         table.add_column(heading, justify="right", no_wrap=True)
     for layer, shares_E in enumerate(routing.shares_LE):
-        dead = [str(expert) for place, expert in routing.dead if place == layer + 1]
+        dead = [f"E{expert}" for place, expert in routing.dead if place == layer + 1]
         table.add_row(
             str(layer + 1),
             f"{routing.mean_k_L[layer]:.3f}",
             *(f"{routing.k_counts_LK[layer, k] / routing.tokens:.1%}" for k in woken),
-            f"{int(shares_E.argmax()) + 1}: {shares_E.max():.1%}",
+            f"E{int(shares_E.argmax()) + 1} {shares_E.max():.1%}",
             ",".join(dead) or "none",
             correlation(routing.difficulty.spearman_L[layer]),
         )
@@ -39,7 +39,7 @@ def routing_notes(routing: RoutingReport) -> Iterator[str]:
     for table in routing.specialisations:
         found = [table.strongest(layer) for layer in range(len(routing.load_LE))]
         parts = [
-            f"layer {layer} expert {one[0] + 1} x{one[2]:.2f} for {one[1]}"
+            f"layer {layer} E{one[0] + 1} x{one[2]:.2f} for {one[1]}"
             for layer, one in enumerate(found, start=1)
             if one is not None
         ]

@@ -125,8 +125,8 @@ def test_evaluate_shows_the_experts_and_writes_the_page(
     for layer in (1, 2):
         share = max(found["share"][layer - 1])
         busiest = found["share"][layer - 1].index(share) + 1
-        assert f"{busiest}: {share:.1%}" in said
-    assert "most special by position in history: layer 1 expert" in said
+        assert f"E{busiest} {share:.1%}" in said
+    assert "most special by position in history: layer 1 E" in said
     assert "report written to" in said
     assert page.read_text().startswith("<!DOCTYPE html>")
 

@@ -147,7 +147,7 @@ def _outstanding(table: Specialisation) -> str:
     lift, layer, (expert, value, _) = max(known)
     return (
         f"By {table.attribute}: expert {expert + 1} of layer {layer + 1} is awake {lift:.1f} times as often "
-        f"as on average for {value}."
+        f'as on average for "{value}".'
     )
 
 
