@@ -50,6 +50,9 @@ STYLE: Final[dict[Any, Any]] = {
     "ytick.left": False,
     "lines.linewidth": 1.8,
 }
+TICKS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000, 1_000_000)
+"""Of an axis over ranks."""
+
 WIDTH: Final = 8.2
 """Inches; as wide as the page's column, so that 9 points stay 9 points."""
 
@@ -90,9 +93,7 @@ def hit_rate_curves(curves: Curves, k: NDArray[np.int64]) -> Figure:
         for number, values in enumerate(curves.values()):
             axis.plot(k, values, **_line(number))
         axis.set_xscale("log")
-        ticks = [
-            tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000) if tick <= k[-1]
-        ]
+        ticks = [tick for tick in TICKS if tick <= k[-1]]
         axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axis.set_xticks([], minor=True)
         axis.set_ylim(0, None)
