@@ -93,7 +93,7 @@ def add_evaluate(verbs: "Verbs") -> None:
     """`moerec evaluate`"""
     parser = verbs.add_parser(
         "evaluate",
-        help="rank held-out events, beside popularity and a Markov chain",
+        help="rank held-out events, beside baselines",
         description="Full ranking of each user's held-out event over the whole catalogue. Seen items are "
         "removed, ties count against the model. The split is the one the bundle was trained with.",
     )
@@ -102,6 +102,13 @@ def add_evaluate(verbs: "Verbs") -> None:
     add_columns(parser)
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     parser.add_argument("--keep-seen", action="store_true", help="leave seen items in the ranking")
+    parser.add_argument(
+        "--baselines",
+        choices=("all", "fast", "none"),
+        default="fast",
+        help="fast (default): a Markov chain and popularity; all: EASE and item-kNN too, with knobs "
+        "chosen on validation events, which may take minutes",
+    )
     parser.add_argument(
         "--recs", type=Path, metavar="CSV", help="write user_id,item_id,rank, top 50"
     )
@@ -149,6 +156,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             interactions,
             options.split,
             keep_seen=options.keep_seen,
+            baselines=options.baselines,
             device=device,
             on_progress=show,
         )

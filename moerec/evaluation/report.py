@@ -19,9 +19,10 @@ from moerec.data.interactions import Interactions
 from moerec.data.sequences import Histories, build_histories
 from moerec.data.split import HoldOut, hold_out
 from moerec.errors import UsageError
-from moerec.evaluation.baselines import MarkovChain, Popularity, item_counts
+from moerec.evaluation.baselines import item_counts
 from moerec.evaluation.calibration import Predictions
-from moerec.evaluation.evaluate import Cases, Evaluation, Scorer, cases, evaluate
+from moerec.evaluation.evaluate import Cases, Evaluation, cases, evaluate
+from moerec.evaluation.lineup import Lineup, learn_baselines
 from moerec.evaluation.model_scorer import ModelScorer
 from moerec.evaluation.routing import RoutingReport, measure_routing
 from moerec.models.loading import load_model
@@ -56,6 +57,7 @@ class Report:
     questions: Cases
     results: list[Evaluation]
     short_users: int
+    baseline_notes: list[str]
     train_counts: NDArray[np.int64]
     liked: Predictions | None = None
 
@@ -86,7 +88,7 @@ class Report:
                 "held-out events of items the bundle does not know, counted as misses: "
                 f"{self.unknown_targets:,}"
             )
-        return notes
+        return [*notes, *self.baseline_notes]
 
     def write_json(self, path: Path, routing: RoutingReport | None = None) -> None:
         """All figures, with what they are figures of; those of the experts if they were measured."""
@@ -102,6 +104,7 @@ class Report:
             "users": len(self.questions),
             "users_without_target": self.short_users,
             "unknown_targets": self.unknown_targets,
+            "baselines": self.baseline_notes,
             "results": {result.name: result.summary for result in self.results},
         }
         if routing is not None:
@@ -126,13 +129,14 @@ def evaluate_bundle(
     part: Part,
     *,
     keep_seen: bool = False,
+    baselines: Lineup = "fast",
     device: torch.device = CPU,
     on_progress: Callable[[str, int, int], None] = lambda _name, _done, _total: None,
 ) -> Report:
     """Rank the held-out events of `part` with the model and the baselines.
 
     The split is the one the bundle was trained with. Baselines learn from the log's training part.
-    `on_progress` gets (scorer, users done, users in all). Raises LeakError if an event to be scored
+    `on_progress` gets (what is at work, steps done, steps in all). Raises LeakError if an event to be scored
     may have been trained on, UsageError if nothing is held out.
     """
     histories = build_histories(interactions, bundle.id_map)
@@ -148,8 +152,11 @@ def evaluate_bundle(
     questions = cases(histories, users, places.astype(np.int64))
     bundle.trained_on().check(histories, users, places.astype(np.int64), bundle.id_map)
     model = ModelScorer(load_model(bundle.config, bundle.weights(), device))
+    learned = learn_baselines(
+        baselines, histories, held, len(bundle.id_map), on_progress=on_progress
+    )
     results = []
-    for scorer in (model, *_baselines(histories, held, len(bundle.id_map))):
+    for scorer in (model, *learned.scorers):
         done = 0
 
         def count(users_done: int, name: str = scorer.name) -> None:
@@ -169,6 +176,7 @@ def evaluate_bundle(
         questions,
         results,
         short,
+        learned.notes,
         train_counts=_train_counts(histories, held, len(bundle.id_map)),
     )
 
@@ -195,19 +203,7 @@ def routing_of(
     )
 
 
-def _baselines(histories: Histories, held: HoldOut, catalogue: int) -> list[Scorer]:
-    train = [_known(histories, user, held.train_lengths) for user in range(len(histories.users))]
-    flat = np.concatenate([*train, np.zeros(0, np.int32)])
-    return [MarkovChain(train, catalogue), Popularity(item_counts(flat, catalogue))]
-
-
 def _train_counts(histories: Histories, held: HoldOut, catalogue: int) -> NDArray[np.int64]:
     place = np.arange(len(histories.items)) - np.repeat(histories.offsets[:-1], histories.lengths)
     trained = place < np.repeat(held.train_lengths, histories.lengths)
     return item_counts(histories.items[trained], catalogue)
-
-
-def _known(histories: Histories, user: int, train_lengths: NDArray[np.int32]) -> NDArray[np.int32]:
-    items = histories.items_of(user)[: train_lengths[user]]
-    known: NDArray[np.int32] = items[items != 0]
-    return known

@@ -5,10 +5,15 @@ from typing import Final
 
 from moerec.models.config import ModelConfig
 
-FULL_SOFTMAX_ITEMS: Final = 5_000
-"""Up to this many items every item is a negative; above, `SHARED_NEGATIVES` a step."""
+FULL_SOFTMAX_LOGITS: Final = 50_000_000
+"""Up to this many logits a step every item is a negative; above, `SHARED_NEGATIVES`."""
 
-SHARED_NEGATIVES: Final = 1_024
+SHARED_NEGATIVES: Final = 2_048
+
+TRAINED_EVENTS: Final = 30_000_000
+"""Events that a training reads in all, epochs times the log's, up to `MAX_EPOCHS`."""
+
+MAX_EPOCHS: Final = 30
 
 NEIGHBORS: Final = 100
 """Likely next items that the bundle stores of each item."""
@@ -69,28 +74,45 @@ class LogSize:
 def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
     """A model and its training for a log of this size.
 
-    Short histories are soon learned by heart: they get more dropout, a softer softmax, and shared
-    negatives once the catalogue is large. Segments are as long as the receptive field, so that what is
-    trained is what is served.
+    Long histories are worth a deep model. Short ones are soon learned by heart: they get a wide and
+    shallow one, much dropout, and a softer softmax. Segments are as long as the receptive field, so
+    that what is trained is what is served.
     """
-    long = log.events >= LONG_HISTORY * max(log.users, 1)
-    negatives = 0 if log.items <= FULL_SOFTMAX_ITEMS else SHARED_NEGATIVES
-    batch_events = min(max(log.events // 128, 1_024), 6_400)
+    shape, length, batch_events = _shape(log)
     steps_an_epoch = max(log.events // batch_events, 1)
-    epochs = min(max(2_200 // steps_an_epoch, 3), 25)
-    model = ModelConfig(
-        items=log.items,
-        window=100 if long else 50,
-        dropout=0.2 if long else 0.3,
-        temperature=0.05 if long else 0.07,
-        uses_time=int(log.has_time),
-    )
+    epochs = min(max(TRAINED_EVENTS // max(log.events, 1), 3), MAX_EPOCHS)
     training = TrainConfig(
         epochs=epochs,
-        length=200 if long else 100,
+        length=length,
         batch_events=batch_events,
-        warmup_steps=min(100, steps_an_epoch * epochs // 10),
-        negatives=negatives,
+        warmup_steps=min(200, steps_an_epoch * epochs // 10),
+        negatives=0 if log.items * batch_events <= FULL_SOFTMAX_LOGITS else SHARED_NEGATIVES,
+        average_steps=min(max(steps_an_epoch * 3 // 2, 20), 1_000),
         seed=seed,
     )
-    return model, training
+    return shape, training
+
+
+def _shape(log: LogSize) -> tuple[ModelConfig, int, int]:
+    """The model, the length of its segments, and the events of a batch."""
+    uses_time = int(log.has_time)
+    if log.events >= LONG_HISTORY * max(log.users, 1):
+        model = ModelConfig(
+            items=log.items,
+            layers=4,
+            window=50,
+            dropout=0.2,
+            temperature=0.05,
+            uses_time=uses_time,
+        )
+        return model, 200, min(max(log.events // 128, 1_024), 6_400)
+    model = ModelConfig(
+        items=log.items,
+        dim=128,
+        expert_dim=256,
+        window=50,
+        dropout=0.5,
+        temperature=0.1,
+        uses_time=uses_time,
+    )
+    return model, 100, min(max(log.events // 128, 512), 2_048)

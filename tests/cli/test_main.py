@@ -131,6 +131,17 @@ def test_evaluate_shows_the_experts_and_writes_the_page(
     assert page.read_text().startswith("<!DOCTYPE html>")
 
 
+@pytest.mark.parametrize(("lineup", "ease"), [("all", True), ("none", False)])
+def test_evaluate_beside_the_baselines_one_asks_for(
+    bundle: Path, log: Path, lineup: str, ease: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(bundle), str(log), "--baselines", lineup]) == 0
+    printed = capsys.readouterr().out
+    assert ("EASE: penalty" in printed) is ease
+    assert ("item-kNN: " in printed) is ease
+    assert ("Markov chain" in printed) is ease
+
+
 def test_a_fit_all_bundle_is_not_scored(
     log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,24 @@ def test_lists_hold_no_seen_item(report: Report, tmp_path: Path) -> None:
     assert {row["user_id"] for row in rows} == set(LOG["user_id"])
 
 
+def test_the_whole_line_of_baselines(bundle: Bundle, tmp_path: Path) -> None:
+    """The table stays within 80 columns, and the document says which knobs were chosen."""
+    found = evaluate_bundle(bundle, from_frame(LOG), "test", baselines="all")
+    names = ["moerec", "Markov chain", "EASE", "item-kNN", "popularity"]
+    assert [result.name for result in found.results] == names
+    assert max(len(line) for line in printed(found).splitlines()) <= 80
+    found.write_json(tmp_path / "out.json")
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert list(document["results"]) == names
+    assert [note.partition(":")[0] for note in document["baselines"]] == ["EASE", "item-kNN"]
+    assert found.notes()[-2:] == document["baselines"]
+
+
+def test_without_baselines(bundle: Bundle) -> None:
+    found = evaluate_bundle(bundle, from_frame(LOG), "test", baselines="none")
+    assert [result.name for result in found.results] == ["moerec"]
+
+
 def test_seen_items_may_stay(bundle: Bundle) -> None:
     kept = evaluate_bundle(bundle, from_frame(LOG), "test", keep_seen=True)
     assert "seen items kept" in printed(kept)

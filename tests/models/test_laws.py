@@ -1,14 +1,27 @@
 """The laws of the model: what must hold for any weights, shown on small random ones."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from moerec.models.config import SUMMARY_EVENTS, ModelConfig
+from moerec.models.events import Events
 from moerec.models.recommender import MoERecommender
 from tests.tiny import item_events
 
-CONFIG = ModelConfig(items=60, dim=16, layers=2, heads=2, window=6, expert_dim=8, dropout=0.0)
+CONFIG = ModelConfig(
+    items=60,
+    dim=16,
+    layers=2,
+    heads=2,
+    window=6,
+    expert_dim=8,
+    dropout=0.0,
+    uses_time=1,
+    neighbors=7,
+)
 NOTHING = item_events(torch.zeros(1, 0, dtype=torch.long))
 
 
@@ -25,6 +38,9 @@ def random_model(config: ModelConfig = CONFIG, seed: int = 0) -> MoERecommender:
         for block in model.encoder.blocks:
             block.moe.router.balance_bias.normal_(std=0.1)
             block.attention.distance_bias.normal_()
+            block.attention.time_bias.normal_()
+            block.attention_gate.weight.normal_()
+            block.moe_gate.weight.normal_()
     return model.eval()
 
 
@@ -33,10 +49,22 @@ def random_items(*shape: int, seed: int = 1) -> Tensor:
     return torch.randint(1, CONFIG.items + 1, shape, generator=generator)
 
 
+def timed(items: Tensor) -> Events:
+    """Events whose gaps are a matter of their items alone: some seconds to some weeks."""
+    gaps_ms = 1_000 * 2 ** (items * 7 % 22)
+    return Events(items, torch.cumsum(gaps_ms, -1), torch.full(items.shape, torch.nan))
+
+
 def vectors(model: MoERecommender, histories: list[Tensor]) -> Tensor:
     ends = torch.cumsum(torch.tensor([len(history) for history in histories]), 0)
     starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
-    return model.user_vectors(item_events(torch.cat(histories)), starts, ends).vectors
+    events = [timed(history) for history in histories]
+    flat = Events(
+        torch.cat([part.items for part in events]),
+        torch.cat([part.times for part in events]),
+        torch.cat([part.values for part in events]),
+    )
+    return model.user_vectors(flat, starts, ends).vectors
 
 
 @pytest.mark.parametrize("place", [0, 3, 8])
@@ -50,6 +78,21 @@ def test_causality_by_gradient(place: int) -> None:
     (gradient,) = torch.autograd.grad(hidden[0, place].sum(), x)
     assert torch.count_nonzero(gradient[0, place + 1 :]) == 0
     assert torch.count_nonzero(gradient[0, place]) > 0
+
+
+def test_the_gap_between_events_changes_the_answer() -> None:
+    model = random_model()
+    items = random_items(1, 9)
+    apart, _ = model(timed(items), NOTHING)
+    at_once, _ = model(item_events(items), NOTHING)
+    assert (apart[0, 1:] - at_once[0, 1:]).abs().amax(1).min() > 1e-4
+
+
+def test_the_time_of_day_does_not() -> None:
+    model = random_model()
+    events = timed(random_items(1, 9))
+    later = Events(events.items, events.times + 86_400_000, events.values)
+    torch.testing.assert_close(model(later, NOTHING)[0], model(events, NOTHING)[0])
 
 
 def test_attention_reaches_the_window_and_no_further() -> None:
@@ -68,8 +111,8 @@ def test_padding_changes_nothing() -> None:
     items = random_items(2, 7)
     padded = torch.cat([items, torch.zeros(2, 5, dtype=torch.long)], dim=1)
     prefix = item_events(torch.zeros(2, 0, dtype=torch.long))
-    alone, _ = model(item_events(items), prefix)
-    among, _ = model(item_events(padded), prefix)
+    alone, _ = model(timed(items), prefix)
+    among, _ = model(timed(padded), prefix)
     torch.testing.assert_close(among[:, :7], alone)
 
 
@@ -95,7 +138,7 @@ def test_stream_equals_replay() -> None:
     """The newest row of a growing history is the row that one pass over the whole history has there."""
     model = random_model()
     items = random_items(1, CONFIG.receptive_field + 9)
-    hidden, _ = model(item_events(items), NOTHING)
+    hidden, _ = model(timed(items), NOTHING)
     whole = torch.nn.functional.normalize(hidden[0], dim=1)
     for length in range(1, items.shape[1] + 1):
         one = vectors(model, [items[0, :length]])
@@ -117,7 +160,7 @@ def test_the_summary_forgets_within_its_events() -> None:
 
 def test_the_past_of_a_user_changes_the_routing() -> None:
     """User-specific routing: the same last items after another past wake other experts somewhere."""
-    model = random_model(ModelConfig(items=60, dim=16, layers=1, heads=2, window=1, expert_dim=8))
+    model = random_model(replace(CONFIG, layers=1, window=1))
     with torch.no_grad():
         model.encoder.blocks[0].moe.router.from_summary.weight.mul_(20)
     last = random_items(1)
@@ -134,6 +177,47 @@ def test_vectors_have_length_one_and_the_padding_none() -> None:
     lengths = model.item_vectors().norm(dim=1)
     assert lengths[0] == 0
     torch.testing.assert_close(lengths[1:], torch.ones(CONFIG.items))
+
+
+def test_a_masked_expert_runs_for_those_alone_who_may_have_it() -> None:
+    """The experts of half the histories are broken: the other half must not notice, the half neither."""
+    model = random_model()
+    items = random_items(4, 7)
+    with torch.no_grad():
+        for block in model.encoder.blocks:
+            block.moe.experts.down_EFD[3].fill_(float("nan"))
+    owner = torch.arange(4).repeat_interleave(7)
+    masked = torch.zeros(28, 8, dtype=torch.bool)
+    masked[owner < 2, 3] = True
+    prefix = item_events(torch.zeros(4, 0, dtype=torch.long))
+    hidden, routings = model(timed(items), prefix, [masked, masked])
+    assert torch.isfinite(hidden[:2]).all()
+    assert not torch.isfinite(hidden[2:]).all()
+    for routing in routings:
+        assert not routing.awake(8)[owner < 2, 3].any()
+        assert int(routing.active_NK.sum(1).min()) >= 2
+
+
+def test_one_expert_is_a_dense_model() -> None:
+    dense = replace(CONFIG, experts=1, min_experts=1, max_experts=1, mean_experts=1.0)
+    torch.manual_seed(0)
+    model = MoERecommender(dense).eval()
+    items = random_items(1, 5)
+    before, routings = model(timed(items), NOTHING)
+    torch.testing.assert_close(routings[0].gates_NK, torch.ones(5, 1))
+    with torch.no_grad():
+        model.encoder.blocks[0].moe.router.from_token.weight.normal_()
+    torch.testing.assert_close(model(timed(items), NOTHING)[0], before)
+
+
+def test_routing_is_in_float32_under_autocast() -> None:
+    """bfloat16 rounds two scores to one and flips the choice between them."""
+    model = random_model()
+    x = torch.randn(50, CONFIG.dim)
+    router = model.encoder.blocks[0].moe.router
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = router.scores(x, x)
+    assert torch.equal(reduced, router.scores(x, x))
 
 
 def test_experts_of_the_newest_event_are_reported() -> None:

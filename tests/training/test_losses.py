@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from moerec.training.losses import full_softmax, shared_softmax
+from moerec.training.losses import CHUNK_LOGITS, full_softmax, shared_softmax
 from moerec.training.negatives import NegativeSampler
 
 ITEMS = functional.normalize(torch.randn(21, 6, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -47,3 +47,32 @@ def test_negatives_are_never_padding_and_follow_half_the_popularity() -> None:
     torch.testing.assert_close(log_expected.exp() / 40_000, shares[items], atol=0.01, rtol=0)
     again, _ = NegativeSampler(counts).draw(40_000, torch.Generator().manual_seed(0))
     assert torch.equal(items, again)
+
+
+def test_chunks_and_their_gradients_are_those_of_the_plain_loss() -> None:
+    """Catalogue and batch are large enough for several chunks, the last of them short."""
+    generator = torch.Generator().manual_seed(3)
+    items = functional.normalize(torch.randn(3_001, 8, generator=generator), dim=1)
+    rows = functional.normalize(torch.randn(900, 8, generator=generator), dim=1)
+    targets = torch.randint(1, 3_001, (900,), generator=generator)
+    assert CHUNK_LOGITS["cpu"] // 3_000 < 900
+    rows.requires_grad_()
+    items.requires_grad_()
+    plain = functional.cross_entropy(14.0 * rows @ items[1:].T, targets - 1)
+    ours = full_softmax(rows, items, targets, TEMPERATURE)
+    torch.testing.assert_close(ours, plain)
+    for got, expected in zip(
+        torch.autograd.grad(3.0 * ours, [rows, items]),
+        torch.autograd.grad(3.0 * plain, [rows, items]),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, expected, atol=1e-7, rtol=1e-4)
+
+
+def test_the_loss_in_bfloat16_is_close() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = full_softmax(ROWS, ITEMS, TARGETS, TEMPERATURE)
+    assert reduced.dtype == torch.float32
+    torch.testing.assert_close(
+        reduced, full_softmax(ROWS, ITEMS, TARGETS, TEMPERATURE), atol=0.03, rtol=0.01
+    )

@@ -80,4 +80,7 @@ def facts(report: "Report") -> dict[str, Any]:
         "written": f"{manifest.created} by moerec {manifest.code_version}",
         "trained on": f"{data.source}: {data.events:,} events, {data.users:,} users, {data.items:,} items",
     }
+    measured |= {
+        f"baselines, {number}": note for number, note in enumerate(report.baseline_notes, 1)
+    }
     return measured | {f"model: {name}": value for name, value in report.bundle.config.items()}

@@ -1,0 +1,95 @@
+"""Thresholds meet their budget; the transitions weigh what validation says."""
+
+import numpy as np
+import pytest
+import torch
+
+from moerec.data.sequences import History
+from moerec.evaluation.evaluate import Cases, evaluate
+from moerec.evaluation.model_scorer import ModelScorer, encode
+from moerec.models.config import ModelConfig
+from moerec.models.moe import MoELayer
+from moerec.models.recommender import MoERecommender
+from moerec.training.calibrate import calibrate_thresholds, calibrate_transitions
+
+ITEMS = 30
+CONFIG = ModelConfig(
+    items=ITEMS, dim=16, layers=3, heads=2, window=6, expert_dim=8, dropout=0.0, neighbors=1
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def model(mean: float = 2.25) -> MoERecommender:
+    torch.manual_seed(0)
+    values = CONFIG.to_dict() | {"mean_experts": mean}
+    return MoERecommender(ModelConfig.from_dict(values)).eval()
+
+
+def questions(count: int = 150) -> Cases:
+    """After its last item i, item i + 1 comes: what the table knows and a random network does not."""
+    rng = np.random.default_rng(0)
+    items = [rng.integers(1, ITEMS, rng.integers(1, 12)).astype(np.int32) for _ in range(count)]
+    return Cases(
+        np.arange(count),
+        [History.of_items(history) for history in items],
+        np.array([history[-1] + 1 for history in items], np.int32),
+    )
+
+
+def mean_experts(model: MoERecommender, cases: Cases) -> list[float]:
+    """Experts a token woke, by layer, over every token that is read."""
+    awake: list[list[int]] = [[] for _ in range(CONFIG.layers)]
+    layers = [module for module in model.modules() if isinstance(module, MoELayer)]
+    hooks = [
+        layer.router.register_forward_hook(
+            lambda _m, _i, routing, place=place: awake[place].extend(
+                routing.active_NK.sum(1).tolist()
+            )
+        )
+        for place, layer in enumerate(layers)
+    ]
+    for history in cases.histories:
+        encode(model, [history])
+    for hook in hooks:
+        hook.remove()
+    return [float(np.mean(counts)) for counts in awake]
+
+
+@pytest.mark.parametrize("mean", [2.0, 2.25, 3.1, 4.0])
+def test_every_layer_meets_its_budget_within_two_per_cent(mean: float) -> None:
+    cases = questions()
+    subject = model(mean)
+    calibrate_thresholds(subject, cases)
+    assert mean_experts(subject, cases) == pytest.approx([mean] * CONFIG.layers, rel=0.02)
+
+
+def with_table(subject: MoERecommender, followers: list[int]) -> MoERecommender:
+    subject.transitions.neighbors[:, 0] = torch.tensor(followers, dtype=torch.int32)
+    subject.transitions.chances[1:, 0] = 0.5
+    return subject
+
+
+def test_a_table_that_knows_gets_weight() -> None:
+    cases = questions()
+    subject = with_table(model(), [0, *range(2, ITEMS + 1), 1])
+    share = calibrate_transitions(subject, cases)
+    assert share >= 0.5
+    assert evaluate(ModelScorer(subject), cases, ITEMS).summary["hr@1"] > 0.5
+
+
+def test_a_table_that_misleads_gets_none() -> None:
+    """Every item is said to be followed by the last target of nobody: the network alone is better."""
+    cases = questions()
+    subject = with_table(model(), [0] + [1] * ITEMS)
+    assert calibrate_transitions(subject, cases) == 0.0
+    assert float(subject.transitions.weight) == 0.0
+
+
+def test_a_given_share_is_taken() -> None:
+    subject = with_table(model(), [0, *range(2, ITEMS + 1), 1])
+    assert calibrate_transitions(subject, questions(), (0.3,)) == 0.3
+    assert float(subject.transitions.weight) > 0
