@@ -1,7 +1,6 @@
 """Takes docs/images/report*.png of a quality report, with Chromium: `scripts/report_pictures.py report.html`.
 
-The pictures of the documents are of a bundle that is trained on the demo data for three epochs (see
-docs/getting-started.md).
+The pictures of the documents are of the bundle that docs/getting-started.md trains on the demo data.
 """
 
 import base64
@@ -19,7 +18,7 @@ WIDTH = 1280
 # Picture: the sections from one to another, and the theme.
 PICTURES = {
     "report.png": ("header", "#ranks", "light"),
-    "report-experts.png": ("#load", "#specialisation", "dark"),
+    "report-experts.png": ("#load", "#specialisation .wide:nth-of-type(4)", "dark"),
 }
 EDGES = """const top = document.querySelector(arguments[0]).getBoundingClientRect().top;
 const end = document.querySelector(arguments[1]).getBoundingClientRect().bottom;
