@@ -237,7 +237,7 @@ def test_the_manifest_keeps_the_record_of_each_epoch(tmp_path: Path) -> None:
     assert training["epoch_records"] == [asdict(record) for record in seen[-1].records]
     assert len(training["epoch_records"]) == 3
     best = training["epoch_records"][training["best_epoch"] - 1]
-    assert best["ndcg"] == bundle.manifest.metrics["validation_ndcg@10"]
+    assert best["ndcg"] == max(record["ndcg"] for record in training["epoch_records"])
     everything = fit_bundle(
         LOG, tmp_path / "all", options=replace(QUICK, epochs=2, fit_all=True)
     ).manifest.training
