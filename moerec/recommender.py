@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -59,6 +59,7 @@ class Recommender:
         split: str = "leave-one-out",
         fit_all: bool = False,
         epochs: int | None = None,
+        liked: float | None = None,
         seed: int = 0,
         device: str = "auto",
         verbose: bool = True,
@@ -74,7 +75,9 @@ class Recommender:
         interactions = from_frame(frame, columns)
         scratch = tempfile.mkdtemp(prefix="moerec-") if out is None else ""
         folder = Path(scratch, out or "bundle")
-        options = FitOptions(split=split, fit_all=fit_all, epochs=epochs, seed=seed, device=device)
+        options = FitOptions(
+            split=split, fit_all=fit_all, epochs=epochs, liked=liked, seed=seed, device=device
+        )
         with TrainingDisplay(Console(quiet=not verbose)) as display:
             bundle = fit_bundle(
                 interactions, folder, items=items, options=options, watch=display.update
@@ -120,6 +123,47 @@ class Recommender:
 
         UsageError if none of the items is known, or for a `k` below 1.
         """
+        return self._lists([self._known(history)], k, exclude_seen)[0]
+
+    def rank(
+        self,
+        user: str | int | Sequence[str | int] | History,
+        items: Sequence[str | int],
+        by: Literal["next", "liked"] = "next",
+    ) -> list[Recommendation]:
+        """The given items, best first, for a user of the log or after a history.
+
+        By "next" the score is that of the lists, by "liked" the probability that the user likes the
+        item (a value of the bundle's threshold or more). Items the bundle does not know are left out.
+        UsageError if it knows none of the history, has learned from no values, or knows no such user.
+        """
+        history = self._history_of(user)
+        asked = [str(item) for item in items]
+        indexes = self.bundle.id_map.indexes(asked)
+        known = np.unique(indexes[indexes != 0])
+        if by == "liked":
+            scores = self._scorer.liked([history], [known])[0]
+        elif by == "next":
+            scores = self._scorer.scores([history])[0][known]
+        else:
+            raise UsageError(f"items cannot be ranked by {by!r}", 'Use "next" or "liked".')
+        order = np.argsort(-scores, kind="stable")
+        all_scores = np.zeros(len(self.bundle.id_map) + 1, np.float32)
+        all_scores[known] = scores
+        return self._named(known[order].tolist(), all_scores)
+
+    def _history_of(self, user: str | int | Sequence[str | int] | History) -> History:
+        if isinstance(user, str | int):
+            found = self._histories.get(UserId(str(user)))
+            if found is None or not len(found):
+                raise UsageError(
+                    f"nothing is known of user {str(user)!r}",
+                    "Give the log to Recommender.load, or a history in place of the user.",
+                )
+            return found
+        return self._known(user)
+
+    def _known(self, history: Sequence[str | int] | History) -> History:
         if not isinstance(history, History):
             ids = [str(item) for item in history]
             history = History.of_items(self.bundle.id_map.indexes(ids))
@@ -129,7 +173,7 @@ class Recommender:
                 "the bundle knows none of the items of this history",
                 "Give item ids as they stand in the log it was trained on.",
             )
-        return self._lists([known], k, exclude_seen)[0]
+        return known
 
     def save(self, path: Path | str) -> Path:
         """Copy the bundle to a new folder; `moerec serve --bundle` takes it."""

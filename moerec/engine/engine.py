@@ -62,6 +62,8 @@ class Engine:
         with torch.inference_mode():
             self._items = self._model.item_vectors()
             self._unit_items = normalize(self._items, dim=1)
+            head = self._model.liked
+            self._liked_items = None if head is None else head.catalogue_rows(self._items)
         self._users = HotUsers(store, self._indexes, self._reach, hot_users)
         self._lock = threading.Lock()
 
@@ -146,6 +148,10 @@ class Engine:
             torch.stack([taste.recent for taste in tastes]),
             self._items,
         )
+        liked = [taste.liked for taste in tastes if taste.liked is not None]
+        scores = self._model.rerank(
+            scores, torch.stack(liked) if liked else None, self._liked_items
+        )
         k = max(ranking.k for ranking in rankings)
         values, indexes = top_k(scores, k, [ranking.excluded for ranking in rankings])
         return [
@@ -172,7 +178,10 @@ class Engine:
         experts = users.experts.tolist()
         for row, ranking in enumerate(rankings):
             awake = [[expert for expert, on in enumerate(layer) if on] for layer in experts[row]]
-            ranking.taste = Taste(users.vectors[row].clone(), users.recent[row].clone(), awake)
+            liked = None if users.liked is None else users.liked[row].clone()
+            ranking.taste = Taste(
+                users.vectors[row].clone(), users.recent[row].clone(), awake, liked
+            )
             if ranking.state is not None:
                 ranking.state.taste = ranking.taste
 

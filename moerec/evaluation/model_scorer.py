@@ -1,6 +1,6 @@
 """The model as a `Scorer`: what evaluation, notebooks and the command line score with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from moerec.data.sequences import History
+from moerec.errors import UsageError
 from moerec.models.events import Events
 from moerec.models.recommender import MoERecommender, UserVectors
 
@@ -26,30 +27,56 @@ class ModelScorer:
         self._model = model.eval()
         with torch.inference_mode():
             self._item_vectors = model.item_vectors()
+            self._liked_items = (
+                None if model.liked is None else model.liked.catalogue_rows(self._item_vectors)
+            )
 
     def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
-        """float32 [B, V + 1]: cosines, raised by the table of transitions."""
+        """float32 [B, V + 1]: cosines, raised by the table of transitions, re-ranked by "liked"."""
         result = np.zeros((len(histories), len(self._item_vectors)), dtype=np.float32)
-        # Neighbours in length share a batch, so that little of it is padding.
-        order = sorted(
-            (row for row, history in enumerate(histories) if len(history)),
-            key=lambda row: len(histories[row]),
-        )
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            result[rows] = self._batch([histories[row] for row in rows])
+        for users, rows in encoded(self._model, histories):
+            with torch.inference_mode():
+                scores = self._model.score(users.vectors, users.recent, self._item_vectors)
+                ranked = self._model.rerank(scores, users.liked, self._liked_items)
+            result[rows] = ranked.float().cpu().numpy()
         return result
 
-    def _batch(self, histories: list[History]) -> NDArray[np.float32]:
-        users = encode(self._model, histories)
-        with torch.inference_mode():
-            scores: NDArray[np.float32] = (
-                self._model.score(users.vectors, users.recent, self._item_vectors)
-                .float()
-                .cpu()
-                .numpy()
+    def liked(
+        self, histories: Sequence[History], candidates: Sequence[NDArray[np.int32]]
+    ) -> list[NDArray[np.float32]]:
+        """The probability that each of a history's candidates (item indexes) will be liked.
+
+        UsageError if the model was trained on a log without values.
+        """
+        if self._model.liked is None or self._liked_items is None:
+            raise UsageError(
+                "this bundle does not know what is liked: its log had no values to learn from",
+                "Train on a log with ratings or another value (--value COLUMN).",
             )
-        return scores
+        chances = []
+        with torch.inference_mode():
+            users_UG = self._model.liked.nobody().repeat(len(histories), 1)
+            for users, rows in encoded(self._model, histories):
+                if users.liked is not None:
+                    users_UG[rows] = users.liked
+            for user_G, items in zip(users_UG, candidates, strict=True):
+                items_CG = self._liked_items[torch.as_tensor(items.astype(np.int64))]
+                chances.append(torch.sigmoid(items_CG @ user_G).cpu().numpy())
+        return chances
+
+
+def encoded(
+    model: MoERecommender, histories: Sequence[History]
+) -> Iterator[tuple[UserVectors, list[int]]]:
+    """The vectors of all histories that are not empty, batch by batch, with their rows."""
+    # Neighbours in length share a batch, so that little of it is padding.
+    order = sorted(
+        (row for row, history in enumerate(histories) if len(history)),
+        key=lambda row: len(histories[row]),
+    )
+    for start in range(0, len(order), BATCH):
+        rows = order[start : start + BATCH]
+        yield encode(model, [histories[row] for row in rows]), rows
 
 
 def encode(model: MoERecommender, histories: Sequence[History]) -> UserVectors:

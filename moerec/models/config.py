@@ -26,7 +26,10 @@ class ModelConfig:
     * `uses_time`: 1 if the encoder is shown when events were; 0 for a log without times;
     * `gated`: 1 for gates on both residual branches of a block, 0 without;
     * `neighbors` K: of each item, so many likely next ones stand in a table beside the network;
-    * `user_routing`: 1 if the router sees the summary of the user's past, 0 for the token alone.
+    * `user_routing`: 1 if the router sees the summary of the user's past, 0 for the token alone;
+    * `uses_values`: 1 if events have values (ratings, weights): they are an input, and there is a head
+      for "liked"; `value_mean` and `value_std` of the training events' values, `liked_from` the least
+      value that counts as liked, `taste_dim` the width of the head's own item vectors.
 
     One expert (`experts`, `min_experts`, `max_experts` and `mean_experts` all 1) is a dense model.
     """
@@ -48,6 +51,11 @@ class ModelConfig:
     gated: int = 1
     user_routing: int = 1
     neighbors: int = 0
+    uses_values: int = 0
+    value_mean: float = 0.0
+    value_std: float = 1.0
+    liked_from: float = 0.0
+    taste_dim: int = 24
 
     def __post_init__(self) -> None:
         rules = {
@@ -67,6 +75,8 @@ class ModelConfig:
             "temperature must be positive": self.temperature > 0,
             "dropout must lie in [0, 1)": 0.0 <= self.dropout < 1.0,
             "uses_time must be 0 or 1": self.uses_time in (0, 1),
+            "uses_values must be 0 or 1": self.uses_values in (0, 1),
+            "value_std and taste_dim must be positive": min(self.value_std, self.taste_dim) > 0,
         }
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from moerec.models.config import SUMMARY_EVENTS, ModelConfig
 from moerec.models.encoder import Encoder
 from moerec.models.events import Events
+from moerec.models.liked import LikedHead, ValueEmbedding, joined
 from moerec.models.router import Routing
 from moerec.models.transitions import LAST_ITEMS, Transitions
 from moerec.types import PADDING
@@ -29,12 +30,14 @@ class UserVectors:
     """What a list is made from, for B users.
 
     `vectors` float32 [B, D] of length 1; `experts` bool [B, layers, E]: awake for the newest event;
-    `recent` int64 [B, 10]: the last items, newest first, 0 where there is none.
+    `recent` int64 [B, 10]: the last items, newest first, 0 where there is none; `liked` float32 [B, G]
+    the rows of the liked head, None where the model has none.
     """
 
     vectors: Tensor
     experts: Tensor
     recent: Tensor
+    liked: Tensor | None
 
 
 class MoERecommender(nn.Module):
@@ -53,6 +56,8 @@ class MoERecommender(nn.Module):
             self.embedding.weight[PADDING].zero_()
         self.encoder = Encoder(config)
         self.transitions = Transitions(config.items, config.neighbors)
+        self.values = ValueEmbedding(config) if config.uses_values else None
+        self.liked = LikedHead(config) if config.uses_values else None
 
     def forward(
         self, events_BL: Events, prefix_BP: Events, masked: list[Tensor] | None = None
@@ -63,11 +68,11 @@ class MoERecommender(nn.Module):
         column, newest last, padding before the oldest: they feed the summary alone. `masked` names
         for each layer the experts that must not run, bool [N, E] over the valid events, or [E].
         """
-        summary_BD = self.encoder.last_summary(self._embed(prefix_BP.items))
+        summary_BD = self.encoder.last_summary(self._embed(prefix_BP))
         # Places stand in for the times of a log without times; those of live events are another scale.
         times_BL = events_BL.times if self.config.uses_time else torch.zeros_like(events_BL.times)
         hidden_BLD, routings = self.encoder(
-            self._embed(events_BL.items), times_BL, events_BL.items != PADDING, summary_BD, masked
+            self._embed(events_BL), times_BL, events_BL.items != PADDING, summary_BD, masked
         )
         return hidden_BLD, routings
 
@@ -94,7 +99,11 @@ class MoERecommender(nn.Module):
         age_R = torch.arange(1, LAST_ITEMS + 1, device=ends.device)
         place_BR = ends[:, None] - age_R
         recent_BR = events.at(place_BR, place_BR >= starts[:, None]).items
-        return UserVectors(functional.normalize(last_BD, dim=1), experts, recent_BR)
+        vectors_BD = functional.normalize(last_BD, dim=1)
+        liked_BG = None
+        if self.liked is not None:
+            liked_BG = self.liked.user_rows(vectors_BD, joined(prefixes, windows))
+        return UserVectors(vectors_BD, experts, recent_BR, liked_BG)
 
     def score(self, users_BD: Tensor, recent_BR: Tensor, items_VD: Tensor) -> Tensor:
         """Scores [B, V + 1] for `items_VD` of `item_vectors`; column 0 is the padding.
@@ -103,11 +112,21 @@ class MoERecommender(nn.Module):
         """
         return self.transitions.mix(users_BD @ items_VD.T, recent_BR, self.config.temperature)
 
-    def _embed(self, items: Tensor) -> Tensor:
+    def rerank(self, scores_BV: Tensor, users_BG: Tensor | None, items_VG: Tensor | None) -> Tensor:
+        """The scores with their best in a new order by "liked"; as they are without a head.
+
+        `users_BG` is `liked` of `UserVectors`, `items_VG` the head's rows of all items.
+        """
+        if self.liked is None or users_BG is None or items_VG is None or self.liked.weight == 0:
+            return scores_BV
+        return self.liked.rerank(scores_BV, users_BG @ items_VG.T, self.config.temperature)
+
+    def _embed(self, events: Events) -> Tensor:
         # The same unit vectors as the item side's, scaled to about 1 a coordinate: an item's direction
         # is all there is of it.
-        vectors: Tensor = functional.normalize(self.embedding(items), dim=-1)
-        return vectors * math.sqrt(self.config.dim)
+        unit: Tensor = functional.normalize(self.embedding(events.items), dim=-1)
+        vectors = unit * math.sqrt(self.config.dim)
+        return vectors if self.values is None else vectors + self.values(events.values)
 
     def _cut(self, events: Events, starts: Tensor, ends: Tensor) -> tuple[Events, Events, Tensor]:
         """Windows [B, <=R] padded right, prefixes [B, <=P] padded left, window lengths [B]."""

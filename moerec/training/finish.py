@@ -17,7 +17,7 @@ from moerec.evaluation.model_scorer import ModelScorer
 from moerec.models.config import ModelConfig
 from moerec.models.loading import load_model
 from moerec.models.recommender import MoERecommender
-from moerec.training.calibrate import calibrate_thresholds, calibrate_transitions
+from moerec.training.calibrate import calibrate_liked, calibrate_thresholds, calibrate_transitions
 from moerec.training.loop import Trained
 from moerec.training.transitions import transition_table
 
@@ -48,7 +48,8 @@ def finish(
 ) -> Finished:
     """Count transitions of the events that `held` lets train, and calibrate on its validation events.
 
-    Without any, the newest events of the training stand in for the thresholds, and the share is fixed.
+    Without any, the newest events of the training stand in for the thresholds, the share is fixed, and
+    lists do not mind what will be liked.
     """
     config = replace(trained.config, neighbors=min(neighbors, trained.config.items))
     model = _with_transitions(config, trained.weights, histories, held).to(device)
@@ -56,12 +57,18 @@ def finish(
     if chosen is not None:
         calibrate_thresholds(model, chosen)
         share = calibrate_transitions(model, chosen)
+        liked_weight = calibrate_liked(
+            model, chosen, _liked_targets(chosen, histories, held, config.liked_from)
+        )
         summary = evaluate(ModelScorer(model), chosen, config.items).summary
         metrics = {f"validation_{name}": summary[name] for name in ("ndcg@10", "hr@10")}
     else:
         trained_on = _newest_trained(histories, held, seed)
         calibrate_thresholds(model, trained_on)
         share, metrics = calibrate_transitions(model, trained_on, (UNVALIDATED_SHARE,)), {}
+        liked_weight = 0.0
+    if config.uses_values:
+        metrics["liked_weight"] = liked_weight
     weights = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
     return Finished(config, weights, metrics | {"transition_share": share})
 
@@ -73,6 +80,15 @@ def sampled_cases(histories: Histories, held: HoldOut, limit: int, seed: int) ->
         return None
     chosen = np.random.default_rng(seed).permutation(len(users))[:limit]
     return cases(histories, users[chosen], places[chosen].astype(np.int64))
+
+
+def _liked_targets(
+    chosen: Cases, histories: Histories, held: HoldOut, liked_from: float
+) -> NDArray[np.bool_]:
+    """Whether the validation event of each of the chosen users was liked."""
+    at = histories.offsets[chosen.users] + held.validation_at[chosen.users]
+    liked: NDArray[np.bool_] = histories.values[at] >= liked_from
+    return liked
 
 
 def _newest_trained(histories: Histories, held: HoldOut, seed: int) -> Cases:

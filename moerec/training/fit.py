@@ -31,6 +31,7 @@ from moerec.evaluation.baselines import item_counts
 from moerec.models.loading import choose_device
 from moerec.training.config import LARGEST_SEED, NEIGHBORS, LogSize, TrainConfig, presets
 from moerec.training.finish import Finished, finish, sampled_cases
+from moerec.training.liked import value_settings
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
 
 Unfinished = Literal["refuse", "resume", "restart"]
@@ -42,6 +43,7 @@ class FitOptions:
 
     * `split` is the rule of `moerec.data.split`; `fit_all` trains on every event and holds out none;
     * `device` "auto", "cpu" or "cuda"; `epochs` overrides the preset's; `seed` is 0 to `LARGEST_SEED`;
+    * `liked` is the least value of an event that counts as liked; None takes the middle of the values;
     * `unfinished` says what happens to the checkpoint of an interrupted training of the same bundle;
     * `replace` allows an existing bundle to be replaced.
     """
@@ -51,6 +53,7 @@ class FitOptions:
     device: str = "auto"
     seed: int = 0
     epochs: int | None = None
+    liked: float | None = None
     unfinished: Unfinished = "refuse"
     replace: bool = False
 
@@ -145,6 +148,8 @@ def _trainer(
         )
     size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), len(id_map), data.has_time)
     model_config, config = presets(size, seed=options.seed)
+    values = value_settings(data.histories.values[data.trained()], options.liked)
+    model_config = replace(model_config, **values)  # type: ignore[arg-type]
     if options.epochs is not None:
         config = replace(config, epochs=options.epochs)
     return Trainer(model_config, config, data, device=device, checkpoint=checkpoint, watch=watch)

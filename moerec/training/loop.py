@@ -26,6 +26,7 @@ from moerec.training import state
 from moerec.training.averaging import AveragedWeights
 from moerec.training.config import TrainConfig
 from moerec.training.interrupt import TrainingInterrupted, stop_requested
+from moerec.training.liked import start_liked
 from moerec.training.negatives import NegativeSampler
 from moerec.training.optim import make_optimizer, rate_at
 from moerec.training.segments import Segments
@@ -50,12 +51,17 @@ class TrainingData:
     split: str
     has_time: bool
 
-    def train_items(self) -> NDArray[np.int32]:
-        """The items of all training events."""
+    def trained(self) -> NDArray[np.bool_]:
+        """Which events of the log train, [N]."""
         place = np.arange(len(self.histories.items))
         start = np.repeat(self.histories.offsets[:-1], self.histories.lengths)
-        trained = np.repeat(self.train_lengths, self.histories.lengths)
-        return self.histories.items[place - start < trained]
+        lengths = np.repeat(self.train_lengths, self.histories.lengths)
+        trains: NDArray[np.bool_] = place - start < lengths
+        return trains
+
+    def train_items(self) -> NDArray[np.int32]:
+        """The items of all training events."""
+        return self.histories.items[self.trained()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,7 @@ class Trainer:
         self._device = device
         self._checkpoint = checkpoint
         self._watch = watch
+        self._start_liked()
         self._average = AveragedWeights(self._model, config.average_steps)
         self._optimizer = make_optimizer(self._model, config)
         counts = torch.as_tensor(item_counts(data.train_items(), model_config.items))
@@ -116,6 +123,14 @@ class Trainer:
         self._steps_an_epoch = self._segments.count_batches()
         self._position = Position()
         self._best: dict[str, Tensor] | None = None
+
+    def _start_liked(self) -> None:
+        if self._model.liked is not None:
+            histories, trained = self._data.histories, self._data.trained()
+            users = np.repeat(np.arange(len(histories.lengths)), histories.lengths)
+            start_liked(
+                self._model, users[trained], histories.items[trained], histories.values[trained]
+            )
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from moerec.models.moe import MoELayer
 from moerec.models.recommender import MoERecommender
 from moerec.training.config import TrainConfig
+from moerec.training.liked import liked_loss, without_some_values
 from moerec.training.losses import full_softmax, shared_softmax
 from moerec.training.negatives import NegativeSampler
 from moerec.training.precision import reduced_precision
@@ -43,6 +44,9 @@ class Stepper:
         self._optimizer = optimizer
         self._config = config
         self._sampler = sampler
+        self._head = [*model.liked.parameters()] if model.liked is not None else []
+        of_head = {id(parameter) for parameter in self._head}
+        self._network = [one for one in model.parameters() if id(one) not in of_head]
         self._layers = [layer for layer in model.modules() if isinstance(layer, MoELayer)]
 
     def step(self, batch: Batch, rate: float, seed: int) -> StepResult:
@@ -52,14 +56,21 @@ class Stepper:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         asked = batch.targets > 0
+        if self._model.liked is not None:
+            batch = without_some_values(batch, generator)
         masked = self._masked(asked, generator)
         with reduced_precision(asked.device):
             hidden, routings = self._model(batch.inputs, batch.prefix, masked)
             rows = functional.normalize(hidden[asked].float(), dim=1)
             loss = self._loss(rows, batch.targets[asked], generator)
+        liked = None
+        if self._model.liked is not None:
+            liked = liked_loss(self._model, batch, hidden, generator)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._model.parameters(), MAX_GRADIENT_NORM)
+        (loss if liked is None else loss + liked).backward()  # type: ignore[no-untyped-call]
+        # The head's own gradients do not shorten the network's steps.
+        nn.utils.clip_grad_norm_(self._network, MAX_GRADIENT_NORM)
+        nn.utils.clip_grad_norm_(self._head, MAX_GRADIENT_NORM)
         self._optimizer.step()
         experts = self._model.config.experts
         loads = torch.stack([routing.load(experts) for routing in routings])
