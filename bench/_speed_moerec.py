@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,10 @@ sys.path.insert(0, str(ROOT))
 
 from moerec.data.sequences import Histories
 from moerec.evaluation.baselines import item_counts
+from moerec.models.config import ModelConfig
 from moerec.models.recommender import MoERecommender
-from moerec.training.config import LogSize, presets
+from moerec.training.averaging import AveragedWeights
+from moerec.training.config import TrainConfig
 from moerec.training.negatives import NegativeSampler
 from moerec.training.optim import make_optimizer
 from moerec.training.segments import POOL_BATCHES, Segments
@@ -31,21 +32,16 @@ Rows = NDArray[np.int64]
 
 
 def make_step(
-    histories: Histories, items: int, options: dict[str, float]
+    histories: Histories, model_config: ModelConfig, config: TrainConfig
 ) -> Callable[[Rows, int], tuple[float, int]]:
     """Everything that knows the package: `step(users, number)` trains on their sequences as `Trainer` does.
 
-    The preset of the log, but for what both sides share. A step returns its loss and the events it
-    predicted.
+    A step returns its loss and the events it predicted.
     """
-    size = LogSize(len(histories.items), len(histories.users), items)
-    model_config, config = presets(size)
-    shared = {name: int(options[name]) for name in ("dim", "layers", "heads")}
-    torch.manual_seed(int(options["seed"]))
-    model = MoERecommender(replace(model_config, dropout=options["dropout"], **shared)).train()
-    length = int(options["length"])
-    config = replace(config, length=length, negatives=int(options["negatives"]))
-    sampler = NegativeSampler(torch.as_tensor(item_counts(histories.items, items)))
+    torch.manual_seed(config.seed)
+    model = MoERecommender(model_config).train()
+    average = AveragedWeights(model, config.average_steps)
+    sampler = NegativeSampler(torch.as_tensor(item_counts(histories.items, model_config.items)))
     stepper = Stepper(model, make_optimizer(model, config), config, sampler)
 
     def step(users: Rows, number: int) -> tuple[float, int]:
@@ -53,11 +49,12 @@ def make_step(
         (batch,) = Segments(
             part,
             part.lengths.astype(np.int32),
-            length=length,
-            batch_events=len(users) * length,
+            length=config.length,
+            batch_events=len(users) * config.length,
             seed=0,
         ).epoch(0)
-        result = stepper.step(batch, options["learning_rate"], number)
+        result = stepper.step(batch, config.learning_rate, number)
+        average.update(number)
         return result.loss, result.targets
 
     return step
@@ -99,7 +96,8 @@ def main() -> int:
     histories = Histories(
         names, arrays["offsets"], arrays["items"], arrays["timestamps"], arrays["values"]
     )
-    step = make_step(histories, int(arrays["catalogue"]), options)
+    model, training = ModelConfig.from_dict(options["model"]), TrainConfig(**options["training"])
+    step = make_step(histories, model, training)
     chosen = batches(histories.lengths, options["batch"], options["seed"])
     losses, events, ends = [], [], []
     for number in range(options["warmup"] + options["steps"]):

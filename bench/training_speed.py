@@ -6,7 +6,7 @@ Both sides get the same sequences (a user's last LENGTH + 1 training events; lea
 heads, dropout, learning rate, threads and sequences a step. A real event is a position with a target;
 padding is not counted. RecTools pads every sequence to LENGTH on the left; moerec sorts by length within
 pools and pads to the longest of a step: what each side makes of its padding is its own cost or gain.
-moerec trains the preset of the log: 8 experts, attention window and loss included. RecTools is tried
+moerec trains the preset of the log; what the sides share is the preset's too, unless given. RecTools is tried
 with each number of loader workers and threads, with the full softmax, and if --negatives is given also
 with its sampled softmax; its fastest counts. Each measurement is a fresh process; sides take turns.
 Without LOG a synthetic one is made. Exit code 1 if a side did not learn or had other events than the log.
@@ -22,68 +22,46 @@ import subprocess
 import sys
 import tempfile
 import venv
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _machine import ROOT, about
-from numpy.typing import NDArray
+from _speed_sequences import Arrays, newest, sequences_of_log, synthetic_sequences
 
 sys.path.insert(0, str(ROOT))
 
-from moerec.data.id_map import build_id_map
-from moerec.data.interactions import read_interactions
-from moerec.data.sequences import build_histories
-from moerec.data.split import leave_one_out
+from moerec.training.config import LogSize, presets
 
 HERE = Path(__file__).resolve().parent
 RECTOOLS = "rectools[torch]==0.19.0"
 ENVIRONMENT = ROOT / ".moerec" / "bench-venv"
 
-Arrays = dict[str, NDArray[np.generic]]
-Options = dict[str, object]
+Options = dict[str, Any]
+Runs = dict[str, list[dict[str, Any]]]
 
 
-def sequences_of_log(log: str, length: int) -> Arrays:
-    """The last `length` + 1 training events of every user who has two."""
-    interactions = read_interactions(log)
-    histories = build_histories(interactions, build_id_map(interactions))
-    trained = leave_one_out(histories).train_lengths.astype(np.int64)
-    ends = histories.offsets[:-1] + trained
-    kept = np.where(trained >= 2, np.minimum(trained, length + 1), 0)
-    place = np.concatenate(
-        [np.arange(end - count, end) for end, count in zip(ends, kept, strict=True)]
-    ).astype(np.int64)
-    return arrays(
-        histories.items[place], kept[kept > 0], histories.timestamps[place], histories.values[place]
-    )
-
-
-def synthetic_sequences(users: int, items: int, length: int, seed: int) -> Arrays:
-    """Users who walk among neighbouring items, popular ones more often; half are shorter than 40."""
-    rng = np.random.default_rng(seed)
-    lengths = np.clip(rng.lognormal(np.log(40), 1.0, users), 2, length + 1).astype(np.int64)
-    start = np.repeat(items * rng.random(users) ** 2, lengths)
-    walk = (start + rng.normal(0, 5, lengths.sum())).astype(np.int64) % items
-    times = np.cumsum(rng.integers(60_000, 600_000, lengths.sum()))
-    return arrays(walk, lengths, times, np.full(lengths.sum(), np.nan))
-
-
-def arrays(
-    items: NDArray[np.generic],
-    lengths: NDArray[np.int64],
-    timestamps: NDArray[np.generic],
-    values: NDArray[np.generic],
-) -> Arrays:
-    """What both sides read. Items are numbered 1..V anew: those that occur are the catalogue."""
-    known, numbers = np.unique(items, return_inverse=True)
-    return {
-        "items": (numbers + 1).astype(np.int32),
-        "offsets": np.concatenate([[0], np.cumsum(lengths)]),
-        "timestamps": timestamps.astype(np.int64),
-        "values": values.astype(np.float32),
-        "catalogue": np.array(len(known)),
+def choose(options: argparse.Namespace, sequences: Arrays) -> Options:
+    """What both sides get: the preset of the log where the command line says nothing else."""
+    bounds, items = sequences["offsets"], int(sequences["catalogue"])
+    size = LogSize(int(bounds[-1]), len(bounds) - 1, items, bool(sequences["timed"]))
+    model, training = presets(size, seed=options.seed)
+    shape = {
+        name: getattr(model, name) if given is None else given
+        for name in ("dim", "layers", "heads", "dropout")
+        for given in [getattr(options, name)]
     }
+    length = options.length or training.length
+    # The experts keep their width in proportion.
+    model = replace(model, expert_dim=model.expert_dim * shape["dim"] // model.dim, **shape)
+    training = replace(
+        training, length=length, learning_rate=options.learning_rate, negatives=options.negatives
+    )
+    given = ("batch", "learning_rate", "negatives", "warmup", "steps", "seed")
+    shared = shape | {"length": length} | {name: getattr(options, name) for name in given}
+    return shared | {"training": training.to_dict(), "model": model.to_dict()}
 
 
 def rectools_python(given: str | None) -> str:
@@ -93,16 +71,18 @@ def rectools_python(given: str | None) -> str:
             sys.exit(f"there is no {given}: give the python of an environment with {RECTOOLS}")
         return given
     python = ENVIRONMENT / "bin" / "python"
-    if not python.exists():
+    complete = ENVIRONMENT / "complete"  # an interrupted installation is begun anew
+    if not complete.exists():
         print(f"making {ENVIRONMENT} with {RECTOOLS}", file=sys.stderr)
-        venv.create(ENVIRONMENT, with_pip=True)
+        venv.create(ENVIRONMENT, clear=True, with_pip=True)
         # The same torch as here, and before RecTools, which would choose another.
         for wanted in (f"torch=={version('torch').partition('+')[0]}", RECTOOLS):
             subprocess.run([python, "-m", "pip", "install", "--quiet", wanted], check=True)
+        complete.touch()
     return str(python)
 
 
-def measure(python: str, script: str, sequences: Path, options: Options) -> dict[str, object]:
+def measure(python: str, script: str, sequences: Path, options: Options) -> dict[str, Any]:
     """One fresh process; its figures after the warm-up."""
     threads = str(options["threads"])
     # Each side's own habits: moerec's command line sets this, RecTools leaves torch as it is.
@@ -114,7 +94,7 @@ def measure(python: str, script: str, sequences: Path, options: Options) -> dict
     command = [python, str(HERE / script), str(sequences), json.dumps(options)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
-    warmup = int(str(options["warmup"]))
+    warmup = options["warmup"]
     seconds = found["ends"][-1] - found["ends"][warmup - 1]
     tenth = max(len(found["losses"]) // 10, 1)
     return {
@@ -150,17 +130,10 @@ def contenders(options: argparse.Namespace) -> list[tuple[str, str, Options]]:
     ]
 
 
-def compare(options: argparse.Namespace, sequences: Arrays) -> dict[str, list[dict[str, object]]]:
+def compare(options: argparse.Namespace, shared: Options, sequences: Arrays) -> Runs:
     """All repeats of every contender, taking turns."""
-    shared = {
-        name: getattr(options, name)
-        for name in (
-            "dim", "layers", "heads", "length", "batch", "dropout", "learning_rate",
-            "negatives", "warmup", "steps", "seed",
-        )
-    }  # fmt: skip
     python = None if options.without_rectools else rectools_python(options.rectools_python)
-    runs: dict[str, list[dict[str, object]]] = {}
+    runs: Runs = {}
     with tempfile.TemporaryDirectory(prefix="moerec-bench-") as folder:
         file = Path(folder) / "sequences.npz"
         np.savez(file, **sequences)  # type: ignore[arg-type]
@@ -174,71 +147,83 @@ def compare(options: argparse.Namespace, sequences: Arrays) -> dict[str, list[di
     return runs
 
 
-def median_speed(runs: list[dict[str, object]]) -> float:
+def median_speed(runs: list[dict[str, Any]]) -> float:
     """Real events a second."""
-    return statistics.median(float(str(run["events_a_second"])) for run in runs)
+    return statistics.median(run["events_a_second"] for run in runs)
 
 
-def show(options: argparse.Namespace, runs: dict[str, list[dict[str, object]]]) -> None:
-    """A Markdown table, what was compared, and the ratio of the fastest."""
+def fastest(side: str, runs: Runs) -> str | None:
+    """The label of the side's fastest contender; None if it has none."""
+    labels = [label for label in runs if label.startswith(side)]
+    return max(labels, key=lambda label: median_speed(runs[label]), default=None)
+
+
+def show(runs: Runs) -> None:
+    """A Markdown table, and the ratio of the fastest."""
     print("| | real events/s, median | least to most | loss, first to last tenth |")
     print("|---|---|---|---|")
     for label, repeats in runs.items():
-        speeds = [float(str(run["events_a_second"])) for run in repeats]
+        speeds = [run["events_a_second"] for run in repeats]
         losses = f"{repeats[0]['first_loss']:.3f} to {repeats[0]['last_loss']:.3f}"
         spread = f"{min(speeds):,.0f} to {max(speeds):,.0f}"
         print(f"| {label} | {median_speed(repeats):,.0f} | {spread} | {losses} |")
-    best = {
-        side: max(
-            (label for label in runs if label.startswith(side)), key=lambda x: median_speed(runs[x])
-        )
-        for side in ("moerec", "RecTools")
-        if any(label.startswith(side) for label in runs)
-    }
-    if len(best) == 2:
-        ratio = median_speed(runs[best["moerec"]]) / median_speed(runs[best["RecTools"]])
-        print(f"fastest against fastest ({best['RecTools']}): {ratio:.2f}x")
+    ours, theirs = fastest("moerec", runs), fastest("RecTools", runs)
+    if ours and theirs:
+        ratio = median_speed(runs[ours]) / median_speed(runs[theirs])
+        print(f"{ours} against {theirs}: {ratio:.2f}x")
         print(
             "RecTools computes the padding of every sequence to the full length; real events alone "
             "are counted on both sides."
         )
-    shown = ("dim", "layers", "heads", "length", "batch", "dropout", "learning_rate")
-    print(", ".join(f"{name} {getattr(options, name)}" for name in shown), end="")
-    print(f"; {options.steps} steps after {options.warmup} of warm-up, {options.repeats} repeats")
+
+
+def facts_of(
+    options: argparse.Namespace, shared: Options, sequences: Arrays, runs: Runs
+) -> dict[str, Any]:
+    """What the figures are figures of."""
+    users = len(sequences["offsets"]) - 1
+    events = int(sequences["offsets"][-1]) - users
+    shape = ("dim", "layers", "heads", "length", "batch", "dropout", "learning_rate")
+    facts = {
+        "log": Path(options.log).name if options.log else "synthetic",
+        "sequences": users,
+        "items": int(sequences["catalogue"]),
+        "real events an epoch": events,
+        "of the padded": f"{events / users / shared['length']:.0%}",
+        **{name: shared[name] for name in shape},
+        "moerec": shared["model"],
+        "steps": f"{options.steps} after {options.warmup} of warm-up",
+        "repeats": options.repeats,
+    }
+    for repeats in runs.values():
+        facts |= repeats[0]["versions"]
+    return facts | about()
 
 
 def main() -> int:
     """0 if all learned, on the same events."""
     options = parse()
     if options.log:
-        sequences = sequences_of_log(options.log, options.length)
+        sequences = sequences_of_log(options.log)
     else:
-        sequences = synthetic_sequences(options.users, options.items, options.length, options.seed)
-    runs = compare(options, sequences)
-    show(options, runs)
-    users = len(sequences["offsets"]) - 1
-    every = [run for repeats in runs.values() for run in repeats]
-    events = int(sequences["offsets"][-1]) - users
-    facts = {
-        "log": Path(options.log).name if options.log else "synthetic",
-        "sequences": users,
-        "items": int(sequences["catalogue"]),
-        "real events an epoch": events,
-        "of the padded": f"{events / users / options.length:.0%}",
-    }
-    for run in every:
-        facts |= run["versions"]  # type: ignore[arg-type]
-    facts |= about()
+        sequences = synthetic_sequences(options.users, options.items, options.seed)
+    shared = choose(options, sequences)
+    sequences = newest(sequences, shared["length"] + 1)
+    shared["model"]["items"] = int(sequences["catalogue"])
+    runs = compare(options, shared, sequences)
+    show(runs)
+    facts = facts_of(options, shared, sequences, runs)
     print(" · ".join(f"{key}: {value}" for key, value in facts.items()))
     if options.json:
         options.json.write_text(json.dumps({"facts": facts, "runs": runs}, indent=2) + "\n")
-    learned = all(float(str(run["last_loss"])) < float(str(run["first_loss"])) for run in every)
-    if not learned:
+    every = [run for repeats in runs.values() for run in repeats]
+    if any(run["last_loss"] >= run["first_loss"] for run in every):
         print("a side did not learn: its loss did not fall", file=sys.stderr)
-    same = all(run["events_an_epoch"] == events for run in every)
-    if not same:
+        return 1
+    if any(run["events_an_epoch"] != facts["real events an epoch"] for run in every):
         print("the sides did not have the same events", file=sys.stderr)
-    return int(not (learned and same))
+        return 1
+    return 0
 
 
 def parse() -> argparse.Namespace:
@@ -250,11 +235,13 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--without-rectools", action="store_true", help="measure moerec alone")
     for name, default in (
-        ("dim", 64), ("layers", 2), ("heads", 2), ("length", 200), ("batch", 128), ("negatives", 0),
-        ("steps", 40), ("warmup", 5), ("repeats", 3), ("seed", 0), ("users", 4_000), ("items", 3_000),
+        ("batch", 128), ("negatives", 0), ("steps", 40), ("warmup", 5), ("repeats", 3), ("seed", 0),
+        ("users", 4_000), ("items", 3_000),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
-    parser.add_argument("--dropout", type=float, default=0.2)
+    for name in ("dim", "layers", "heads", "length"):
+        parser.add_argument(f"--{name}", type=int, help="default: the preset's for this log")
+    parser.add_argument("--dropout", type=float, help="default: the preset's for this log")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--threads", type=int, nargs="+", default=[cores], help="each is tried")

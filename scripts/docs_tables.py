@@ -21,6 +21,7 @@ FOLDERS = {
     "moerec/models": "the model; pure torch, no files, clocks or HTTP",
     "moerec/training": "histories + model -> weights",
     "moerec/evaluation": "is it any good",
+    "moerec/evaluation/page": "`moerec evaluate --report`",
     "moerec/artifacts": "what training leaves behind",
     "moerec/store": "what is remembered",
     "moerec/transport": "what gateway and engine say to each other",
@@ -34,6 +35,8 @@ FOLDERS = {
 WITHOUT_DOCSTRING = {
     "moerec/data/demo/films.csv": "Title, year, genres, director and renown of each film.",
     "moerec/data/demo/series.csv": "Which films belong together, in their order.",
+    "moerec/evaluation/page/page.css": "How the report looks, light and dark.",
+    "moerec/evaluation/page/page.html": "The report's template.",
     "moerec/py.typed": "Tells type checkers that moerec is annotated.",
 }
 

@@ -113,43 +113,69 @@ def add_evaluate(verbs: "Verbs") -> None:
         "--recs", type=Path, metavar="CSV", help="write user_id,item_id,rank, top 50"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument(
+        "--experts", action="store_true", help="measure the experts too: load, k, specialisation"
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="HTML",
+        help="write a page with plots of all of it (needs moerec[report])",
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from moerec.evaluation.page.write import require_libraries, write_page
+
+    if options.report:
+        require_libraries()
     from rich.progress import Progress
 
     from moerec.artifacts.bundle import read_bundle
     from moerec.data.interactions import read_interactions
-    from moerec.evaluation.report import evaluate_bundle
+    from moerec.evaluation.report import evaluate_bundle, routing_of
+    from moerec.evaluation.routing_table import routing_notes, routing_table
     from moerec.models.loading import choose_device
 
     console = Console()
+    device = choose_device(options.device)
     bundle = read_bundle(options.bundle)
     with console.status(f"reading {escape(options.data)}"):
         interactions = read_interactions(options.data, columns_of(options))
     console.print(str(interactions.report), highlight=False)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("ranking")
+
+        def show(name: str, done: int, total: int) -> None:
+            bar.update(task, description=name, completed=done, total=total)
+
         report = evaluate_bundle(
             bundle,
             interactions,
             options.split,
             keep_seen=options.keep_seen,
             baselines=options.baselines,
-            device=choose_device(options.device),
-            on_progress=lambda name, done, total: bar.update(
-                task, description=name, completed=done, total=total
-            ),
+            device=device,
+            on_progress=show,
         )
+        measured = options.experts or options.report
+        routing = routing_of(report, device=device, on_progress=show) if measured else None
     console.print(report.table())
     for note in report.notes():
         console.print(note, highlight=False)
+    if options.experts and routing is not None:
+        console.print(routing_table(routing))
+        for note in routing_notes(routing):
+            console.print(escape(note), highlight=False, soft_wrap=True)
     if options.json:
-        report.write_json(options.json)
+        report.write_json(options.json, routing)
     if options.recs:
         report.write_recommendations(options.recs)
+    if options.report:
+        write_page(options.report, report, routing)
+        console.print(f"report written to {escape(str(options.report))}", soft_wrap=True)
 
 
 def add_recommend(verbs: "Verbs") -> None:

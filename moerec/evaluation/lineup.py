@@ -26,7 +26,7 @@ TUNING_USERS: Final = 2_000
 """At most so many validation events choose the knobs."""
 
 # The first of each is the default, taken where nothing is held out for validation.
-PENALTIES: Final = (100.0, 30.0, 300.0, 1_000.0)
+PENALTIES: Final = (100.0, 30.0, 300.0)
 ITEM_KNN_KNOBS: Final = tuple(itertools.product((500, 50), (3.0, 0.0, 10.0), (0.6, 0.8, 0.4, 1.0)))
 """Neighbours, shrinkage, recency decay."""
 

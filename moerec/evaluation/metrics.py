@@ -23,14 +23,18 @@ def hit_rate(ranks_U: Ranks, k: int) -> float:
     return float(np.mean(ranks_U <= k))
 
 
+def gains(ranks_U: Ranks, k: int) -> NDArray[np.float64]:
+    """What each user adds to the NDCG: 1 / log2(rank + 1) within k, else 0; float64 [U]."""
+    return np.where(ranks_U <= k, 1.0 / np.log2(np.minimum(ranks_U, k) + 1.0), 0.0)
+
+
 def ndcg(ranks_U: Ranks, k: int) -> float:
     """Normalised discounted cumulative gain with one relevant item: 1 / log2(rank + 1) within k.
 
     >>> ndcg(np.array([1, 3, 11]), 10)
     0.5
     """
-    gains_U = np.where(ranks_U <= k, 1.0 / np.log2(np.minimum(ranks_U, k) + 1.0), 0.0)
-    return float(np.mean(gains_U))
+    return float(np.mean(gains(ranks_U, k)))
 
 
 def mrr(ranks_U: Ranks, k: int) -> float:

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from moerec.data.sequences import History
 from moerec.errors import UsageError
@@ -81,6 +82,13 @@ def encoded(
 
 def encode(model: MoERecommender, histories: Sequence[History]) -> UserVectors:
     """The vectors of histories, none of them empty, in one batch on the model's device."""
+    return model.user_vectors(*flat_events(model, histories))
+
+
+def flat_events(
+    model: MoERecommender, histories: Sequence[History]
+) -> tuple[Events, Tensor, Tensor]:
+    """The events that the model reads of each history, one after the other, where each begins, and ends."""
     device = next(model.parameters()).device
     recent = [history[-model.config.reach :] for history in histories]
     ends = torch.tensor(np.cumsum([len(history) for history in recent]))
@@ -90,4 +98,4 @@ def encode(model: MoERecommender, histories: Sequence[History]) -> UserVectors:
         torch.as_tensor(np.concatenate([history.timestamps for history in recent])),
         torch.as_tensor(np.concatenate([history.values for history in recent])),
     )
-    return model.user_vectors(flat.to(device), starts.to(device), ends.to(device))
+    return flat.to(device), starts.to(device), ends.to(device)

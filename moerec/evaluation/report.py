@@ -5,22 +5,26 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.table import Table
 
 from moerec.artifacts.bundle import Bundle
 from moerec.artifacts.files import write_file
 from moerec.data.interactions import Interactions
 from moerec.data.sequences import Histories, build_histories
-from moerec.data.split import hold_out
+from moerec.data.split import HoldOut, hold_out
 from moerec.errors import UsageError
+from moerec.evaluation.baselines import item_counts
+from moerec.evaluation.calibration import Predictions
 from moerec.evaluation.evaluate import Cases, Evaluation, cases, evaluate
 from moerec.evaluation.lineup import Lineup, learn_baselines
 from moerec.evaluation.model_scorer import ModelScorer
+from moerec.evaluation.routing import RoutingReport, measure_routing
 from moerec.models.loading import load_model
 
 Part = Literal["validation", "test"]
@@ -40,7 +44,11 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was evaluated, and the results, best known first: the model, then the baselines."""
+    """What was evaluated, and the results, best known first: the model, then the baselines.
+
+    `train_counts` int64 [V + 1] are the training events of each item; `liked` are the predictions of
+    the "liked" head on held-out values, where the bundle has one.
+    """
 
     bundle: Bundle
     part: Part
@@ -50,6 +58,8 @@ class Report:
     results: list[Evaluation]
     short_users: int
     baseline_notes: list[str]
+    train_counts: NDArray[np.int64]
+    liked: Predictions | None = None
 
     @property
     def unknown_targets(self) -> int:
@@ -80,9 +90,9 @@ class Report:
             )
         return [*notes, *self.baseline_notes]
 
-    def write_json(self, path: Path) -> None:
-        """All figures, with what they are figures of."""
-        document = {
+    def write_json(self, path: Path, routing: RoutingReport | None = None) -> None:
+        """All figures, with what they are figures of; those of the experts if they were measured."""
+        document: dict[str, Any] = {
             "bundle": self.bundle.version,
             "split": self.part,
             "rule": self.bundle.manifest.held_out,
@@ -97,6 +107,8 @@ class Report:
             "baselines": self.baseline_notes,
             "results": {result.name: result.summary for result in self.results},
         }
+        if routing is not None:
+            document["experts"] = routing.to_dict()
         write_file(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
 
     def write_recommendations(self, path: Path) -> None:
@@ -156,4 +168,42 @@ def evaluate_bundle(
             evaluate(scorer, questions, len(bundle.id_map), keep_seen=keep_seen, on_progress=count)
         )
     short = len(histories.users) - len(users)
-    return Report(bundle, part, keep_seen, histories, questions, results, short, learned.notes)
+    return Report(
+        bundle,
+        part,
+        keep_seen,
+        histories,
+        questions,
+        results,
+        short,
+        learned.notes,
+        train_counts=_train_counts(histories, held, len(bundle.id_map)),
+    )
+
+
+def routing_of(
+    report: Report,
+    *,
+    device: torch.device = CPU,
+    on_progress: Callable[[str, int, int], None] = lambda _name, _done, _total: None,
+) -> RoutingReport | None:
+    """How the report's bundle used its experts on the report's users; None if no history has an item
+    that the bundle knows. `on_progress` as in `evaluate_bundle`."""
+    done = 0
+
+    def count(users_done: int) -> None:
+        nonlocal done
+        done += users_done
+        on_progress("experts", done, len(report.questions))
+
+    bundle = report.bundle
+    model = load_model(bundle.config, bundle.weights(), device)
+    return measure_routing(
+        model, report.questions, bundle.categories, report.train_counts, on_progress=count
+    )
+
+
+def _train_counts(histories: Histories, held: HoldOut, catalogue: int) -> NDArray[np.int64]:
+    place = np.arange(len(histories.items)) - np.repeat(histories.offsets[:-1], histories.lengths)
+    trained = place < np.repeat(held.train_lengths, histories.lengths)
+    return item_counts(histories.items[trained], catalogue)

@@ -87,7 +87,7 @@ class MoERecommender(nn.Module):
         Offline evaluation, notebooks and the engine all come through here. At most `config.reach`
         events before `ends` are read.
         """
-        windows, prefixes, lengths = self._cut(events, starts, ends)
+        windows, prefixes, lengths = self.cut(events, starts, ends)
         hidden_BLD, routings = self(windows, prefixes)
         last_B1 = lengths[:, None] - 1
         last_BD = hidden_BLD.gather(1, last_B1[..., None].expand(-1, -1, hidden_BLD.shape[2]))[:, 0]
@@ -104,6 +104,20 @@ class MoERecommender(nn.Module):
         if self.liked is not None:
             liked_BG = self.liked.user_rows(vectors_BD, joined(prefixes, windows))
         return UserVectors(vectors_BD, experts, recent_BR, liked_BG)
+
+    def cut(self, events: Events, starts: Tensor, ends: Tensor) -> tuple[Events, Events, Tensor]:
+        """What `forward` reads of user b's history `events[starts[b]:ends[b]]`, never empty.
+
+        Windows [B, <=R] padded right, prefixes [B, <=P] padded left, window lengths [B].
+        """
+        first = torch.maximum(starts, ends - self.config.receptive_field)
+        lengths = ends - first
+        place_BL = first[:, None] + torch.arange(int(lengths.max()), device=first.device)
+        width = min(SUMMARY_EVENTS, int((first - starts).max()))
+        place_BP = first[:, None] - width + torch.arange(width, device=first.device)
+        windows = events.at(place_BL, place_BL < ends[:, None])
+        prefixes = events.at(place_BP, place_BP >= starts[:, None])
+        return windows, prefixes, lengths
 
     def score(self, users_BD: Tensor, recent_BR: Tensor, items_VD: Tensor) -> Tensor:
         """Scores [B, V + 1] for `items_VD` of `item_vectors`; column 0 is the padding.
@@ -124,6 +138,7 @@ class MoERecommender(nn.Module):
     def _embed(self, events: Events) -> Tensor:
         # The same unit vectors as the item side's, scaled to about 1 a coordinate: an item's direction
         # is all there is of it.
+<<<<<<< HEAD
         unit: Tensor = functional.normalize(self.embedding(events.items), dim=-1)
         vectors = unit * math.sqrt(self.config.dim)
         return vectors if self.values is None else vectors + self.values(events.values)
@@ -138,3 +153,7 @@ class MoERecommender(nn.Module):
         windows = events.at(place_BL, place_BL < ends[:, None])
         prefixes = events.at(place_BP, place_BP >= starts[:, None])
         return windows, prefixes, lengths
+=======
+        vectors: Tensor = functional.normalize(self.embedding(items), dim=-1)
+        return vectors * math.sqrt(self.config.dim)
+>>>>>>> main

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -182,7 +182,13 @@ def _contents(
             has_time=interactions.has_time,
         ),
         held_out=held.rule,
-        training={**trained.settings, "trained_events": int(held.train_lengths.sum())},
+        training={
+            **trained.settings,
+            "trained_events": int(held.train_lengths.sum()),
+            # Counted from 1; without validation the last one is kept.
+            "best_epoch": trained.position.best_epoch + 1 or trained.position.epoch,
+            "epoch_records": [asdict(record) for record in trained.position.epochs],
+        },
         metrics=metrics,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )

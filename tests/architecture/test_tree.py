@@ -10,7 +10,21 @@ TOP = (
     ".ci", "bench", "deployment", "docs", "moerec", "monitoring", "scripts", "tests",
     "*.md", "*.toml", "*.txt", "LICENSE", "Makefile", ".gitignore",
 )  # fmt: skip
-TEXT = (".py", ".md", ".toml", ".txt", ".sh", ".json", ".yaml", ".yml", ".csv", ".svg", ".html", "")
+TEXT = (
+    ".py",
+    ".md",
+    ".toml",
+    ".txt",
+    ".sh",
+    ".json",
+    ".yaml",
+    ".yml",
+    ".csv",
+    ".svg",
+    ".html",
+    ".css",
+    "",
+)
 # Written in pieces, so that this file does not find itself.
 FORBIDDEN = re.compile(
     "|".join(

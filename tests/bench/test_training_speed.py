@@ -15,7 +15,7 @@ from tests.logs import walking_log
 
 SCRIPT = Path(__file__).parents[2] / "bench" / "training_speed.py"
 SMALL = [
-    *("--dim=16", "--length=12", "--batch=20", "--threads=1"),
+    *("--dim=16", "--layers=2", "--length=12", "--batch=20", "--threads=1"),
     *("--steps=20", "--warmup=2", "--repeats=1", "--learning-rate=0.01"),
 ]
 

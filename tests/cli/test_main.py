@@ -108,6 +108,29 @@ def test_evaluate_prints_the_table_and_writes_files(
     assert hits / 60 == pytest.approx(found["results"]["moerec"]["hr@10"], abs=repeated / 60)
 
 
+def test_evaluate_shows_the_experts_and_writes_the_page(
+    bundle: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures, page = tmp_path / "figures.json", tmp_path / "report.html"
+    command = ["evaluate", str(bundle), str(log)]
+    assert main([*command, "--json", str(figures)]) == 0
+    assert "experts" not in json.loads(figures.read_text())
+    capsys.readouterr()
+    assert main([*command, "--experts", "--json", str(figures), "--report", str(page)]) == 0
+    said = capsys.readouterr().out
+    found = json.loads(figures.read_text())["experts"]
+    # Histories of 13 events, all of which are routed.
+    assert f"experts: {60 * 13} events routed" in said
+    assert sum(map(sum, found["tokens_by_experts_awake"])) == 2 * 60 * 13
+    for layer in (1, 2):
+        share = max(found["share"][layer - 1])
+        busiest = found["share"][layer - 1].index(share) + 1
+        assert f"E{busiest} {share:.1%}" in said
+    assert "most special by position in history: layer 1 E" in said
+    assert "report written to" in said
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
 @pytest.mark.parametrize(("lineup", "ease"), [("all", True), ("none", False)])
 def test_evaluate_beside_the_baselines_one_asks_for(
     bundle: Path, log: Path, lineup: str, ease: bool, capsys: pytest.CaptureFixture[str]

@@ -55,7 +55,7 @@ def test_the_knobs_are_the_best_on_validation() -> None:
     ]
     ndcgs = [evaluate(s, questions, CATALOGUE).summary["ndcg@10"] for s in neighbourly]
     assert knn == max(ndcgs) > min(ndcgs)
-    assert "best of 4 on 60 validation events" in found.notes[0]
+    assert "best of 3 on 60 validation events" in found.notes[0]
     neighbours, shrinkage, decay = ITEM_KNN_KNOBS[int(np.argmax(ndcgs))]
     assert (
         f"{neighbours} neighbours, shrinkage {shrinkage:g}, recency decay {decay:g};"

@@ -12,7 +12,7 @@ from rich.console import Console
 from moerec.artifacts.bundle import Bundle
 from moerec.data.interactions import from_frame
 from moerec.errors import LeakError, StorageError, UsageError
-from moerec.evaluation.report import Report, evaluate_bundle
+from moerec.evaluation.report import Report, evaluate_bundle, routing_of
 from moerec.training.fit import FitOptions, fit_bundle
 from tests.logs import walking_log
 
@@ -119,6 +119,24 @@ def test_progress_reaches_the_end_of_each_scorer(bundle: Bundle) -> None:
         bundle, from_frame(LOG), "validation", on_progress=lambda *step: steps.append(step)
     )
     assert steps == [("moerec", 60, 60), ("Markov chain", 60, 60), ("popularity", 60, 60)]
+
+
+def test_popularity_counts_training_events_alone(report: Report) -> None:
+    """Not the held-out ones, or a report would call popular what was only tested."""
+    trained = LOG.group_by("user_id", maintain_order=True).head(12)
+    expected = dict(trained["item_id"].value_counts().iter_rows())
+    counts = dict(zip(report.bundle.id_map.ids, report.train_counts[1:].tolist(), strict=True))
+    assert counts == {item: expected.get(item, 0) for item in counts}
+    assert report.train_counts[0] == 0
+
+
+def test_experts_are_measured_on_the_same_users(report: Report) -> None:
+    steps: list[tuple[str, int, int]] = []
+    routing = routing_of(report, on_progress=lambda *step: steps.append(step))
+    assert routing is not None
+    assert routing.tokens == 60 * 13
+    assert routing.held_out.tokens == 60
+    assert steps == [("experts", 60, 60)]
 
 
 def test_a_shortened_log_is_refused(bundle: Bundle) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +225,24 @@ def test_the_manifest_records_what_was_held_out(tmp_path: Path) -> None:
     assert "validation_ndcg@10" not in everything.metrics
     assert by_time.held_out == "time:0.2"
     assert by_time.training["trained_events"] < 60 * 14 * 0.7
+
+
+def test_the_manifest_keeps_the_record_of_each_epoch(tmp_path: Path) -> None:
+    """The learning curves of the quality report; the figures are those that were shown while training."""
+    seen: list[Progress] = []
+    bundle = fit_bundle(
+        LOG, tmp_path / "bundle", options=replace(QUICK, epochs=3), watch=seen.append
+    )
+    training = read_bundle(bundle.path).manifest.training
+    assert training["epoch_records"] == [asdict(record) for record in seen[-1].records]
+    assert len(training["epoch_records"]) == 3
+    best = training["epoch_records"][training["best_epoch"] - 1]
+    assert best["ndcg"] == max(record["ndcg"] for record in training["epoch_records"])
+    everything = fit_bundle(
+        LOG, tmp_path / "all", options=replace(QUICK, epochs=2, fit_all=True)
+    ).manifest.training
+    assert everything["best_epoch"] == 2
+    assert everything["epoch_records"][1]["ndcg"] is None
 
 
 def test_items_bring_titles_and_categories_and_new_items(tmp_path: Path) -> None:
