@@ -159,7 +159,10 @@ class Engine:
         ends = torch.tensor([len(ranking.history) for ranking in rankings]).cumsum(0)
         starts = torch.cat([torch.zeros(1, dtype=torch.int64), ends[:-1]])
         users = self._model.user_vectors(
-            torch.tensor(flat, device=self._device), starts.to(self._device), ends.to(self._device)
+            torch.tensor(flat, device=self._device),
+            starts.to(self._device),
+            ends.to(self._device),
+            self._items,
         )
         experts = users.experts.tolist()
         for row, ranking in enumerate(rankings):

@@ -46,7 +46,9 @@ class ModelScorer:
         starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
         flat = torch.as_tensor(np.concatenate(recent).astype(np.int64))
         device = self._device
-        users = self._model.user_vectors(flat.to(device), starts.to(device), ends.to(device))
+        users = self._model.user_vectors(
+            flat.to(device), starts.to(device), ends.to(device), self._item_vectors
+        )
         with torch.inference_mode():
             scores: NDArray[np.float32] = (
                 self._model.score(users.vectors, self._item_vectors).float().cpu().numpy()

@@ -22,7 +22,9 @@ class ModelConfig:
     * `expert_dim` F, the hidden width of one expert;
     * `summary_decay` in [0, 0.9]: what the router's summary of a user keeps of itself at each event;
     * `temperature`: the softmax of the loss sees cosines divided by it;
-    * `dropout` in [0, 1).
+    * `dropout` in [0, 1);
+    * `features` F of the items' content and `feature_entries`, the (item, feature) pairs; 0 without;
+    * `id_dropout` in [0, 1): the share of items that are their content alone in a training step.
     """
 
     items: int
@@ -38,6 +40,9 @@ class ModelConfig:
     summary_decay: float = 0.9
     temperature: float = 0.07
     dropout: float = 0.2
+    features: int = 0
+    feature_entries: int = 0
+    id_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         rules = {
@@ -56,6 +61,11 @@ class ModelConfig:
             "summary_decay must lie in [0, 0.9]": 0.0 <= self.summary_decay <= 0.9,
             "temperature must be positive": self.temperature > 0,
             "dropout must lie in [0, 1)": 0.0 <= self.dropout < 1.0,
+            "features and feature_entries are both 0, or both positive": (
+                min(self.features, self.feature_entries) >= 1
+                or self.features == self.feature_entries == 0
+            ),
+            "id_dropout must lie in [0, 1)": 0.0 <= self.id_dropout < 1.0,
         }
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:

@@ -10,6 +10,9 @@ FULL_SOFTMAX_ITEMS: Final = 5_000
 
 SHARED_NEGATIVES: Final = 1_024
 
+ID_DROPOUT: Final = 0.2
+"""The share of items that a training step knows by their content alone, where there is content."""
+
 LARGEST_SEED: Final = 2**32 - 1
 
 LONG_HISTORY: Final = 30

@@ -23,6 +23,7 @@ from moerec.artifacts.files import storage_error
 from moerec.artifacts.trained_on import TrainedOn, fingerprint, ordered_fingerprint
 from moerec.data.id_map import IdMap, build_id_map
 from moerec.data.interactions import Interactions
+from moerec.data.item_features import FeatureRecipe, ItemFeatures, item_features, learn_recipe
 from moerec.data.items import ItemTable
 from moerec.data.sequences import Histories, build_histories
 from moerec.data.split import HoldOut, hold_out
@@ -30,7 +31,7 @@ from moerec.errors import DataError, UsageError
 from moerec.evaluation.baselines import item_counts
 from moerec.evaluation.evaluate import Cases, cases
 from moerec.models.loading import choose_device
-from moerec.training.config import LARGEST_SEED, LogSize, TrainConfig, presets
+from moerec.training.config import ID_DROPOUT, LARGEST_SEED, LogSize, TrainConfig, presets
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
 
 Unfinished = Literal["refuse", "resume", "restart"]
@@ -76,20 +77,21 @@ def fit_bundle(
     id_map = build_id_map(interactions, items)
     histories = build_histories(interactions, id_map)
     held = hold_out("none" if options.fit_all else options.split, histories, interactions.has_time)
+    recipe, content = _content(items, id_map)
     data = TrainingData(
         histories,
         held.train_lengths,
         _validation(histories, held, options),
         ordered_fingerprint(histories, id_map),
         held.rule,
+        content,
     )
     trainer = _trainer(data, id_map, options, device, checkpoint, watch)
     if checkpoint.exists():
         trainer.resume()
     trained = trainer.run()
-    bundle = write_bundle(
-        out, _contents(interactions, items, id_map, data, held, trained), replace=options.replace
-    )
+    contents = _contents(interactions, items, id_map, data, held, trained)
+    bundle = write_bundle(out, replace(contents, content=recipe), replace=options.replace)
     checkpoint.unlink(missing_ok=True)
     return bundle
 
@@ -142,9 +144,27 @@ def _trainer(
         )
     size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), len(id_map))
     model_config, config = presets(size, seed=options.seed)
+    if data.content is not None:
+        model_config = replace(
+            model_config,
+            features=data.content.size,
+            feature_entries=len(data.content.features),
+            id_dropout=ID_DROPOUT,
+        )
     if options.epochs is not None:
         config = replace(config, epochs=options.epochs)
     return Trainer(model_config, config, data, device=device, checkpoint=checkpoint, watch=watch)
+
+
+def _content(
+    items: ItemTable | None, id_map: IdMap
+) -> tuple[FeatureRecipe | None, ItemFeatures | None]:
+    """What the item file says of the catalogue, and how it was read; None if it says nothing."""
+    recipe = None if items is None else learn_recipe(items)
+    if items is None or recipe is None:
+        return None, None
+    indexes = id_map.indexes(items.frame.get_column("item_id"))
+    return recipe, item_features(recipe, items, indexes, len(id_map))
 
 
 def _validation(histories: Histories, held: HoldOut, options: FitOptions) -> Cases | None:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from moerec.data.item_features import ItemFeatures
 from moerec.data.sequences import Histories
 from moerec.evaluation.baselines import item_counts
 from moerec.evaluation.evaluate import Cases, evaluate
@@ -38,7 +39,7 @@ class TrainingData:
 
     Without validation the last epoch's weights are kept. `fingerprint` names the log with the order of
     its users, items and events, `split` the rule of what is held out: a checkpoint of others is not
-    continued.
+    continued. `content` are the features of the items, if there are any.
     """
 
     histories: Histories
@@ -46,6 +47,7 @@ class TrainingData:
     validation: Cases | None
     fingerprint: str
     split: str
+    content: ItemFeatures | None = None
 
     def train_items(self) -> NDArray[np.int32]:
         """The items of all training events."""
@@ -100,8 +102,9 @@ class Trainer:
         self._watch = watch
         self._optimizer = make_optimizer(self._model, config)
         counts = torch.as_tensor(item_counts(data.train_items(), model_config.items))
-        sampler = NegativeSampler(counts)
-        self._stepper = Stepper(self._model, self._optimizer, config, sampler)
+        candidates = self._place_content(counts > 0)
+        sampler = NegativeSampler(counts, candidates)
+        self._stepper = Stepper(self._model, self._optimizer, config, sampler, candidates)
         self._segments = Segments(
             data.histories,
             data.train_lengths,
@@ -121,6 +124,7 @@ class Trainer:
             "training": self._config.to_dict(),
             "log": self._data.fingerprint,
             "split": self._data.split,
+            "items": self._data.content.digest() if self._data.content else "",
         }
 
     def resume(self) -> Position:
@@ -141,6 +145,19 @@ class Trainer:
         weights = self._best or self._model.state_dict()
         arrays = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
         return Trained(self._model.config, self.settings, arrays, self._position)
+
+    def _place_content(self, trained: Tensor) -> Tensor | None:
+        """Fill the model's table of features; which items may be negatives, None for all.
+
+        An item without a training event would be a negative at every step and a target at none: its
+        features would be taught that nobody wants them. With content it is left out.
+        """
+        content, module = self._data.content, self._model.content
+        if content is None or module is None:
+            return None
+        arrays = (content.offsets, content.features, content.weights)
+        module.fill(*(torch.as_tensor(array) for array in arrays), trained)
+        return trained.to(self._device)
 
     def _finished(self) -> bool:
         position = self._position

@@ -37,11 +37,14 @@ class Stepper:
         optimizer: torch.optim.Optimizer,
         config: TrainConfig,
         sampler: NegativeSampler,
+        candidates: Tensor | None = None,
     ) -> None:
+        """`candidates` bool [V + 1]: the items that the full softmax is over, by default all."""
         self._model = model
         self._optimizer = optimizer
         self._config = config
         self._sampler = sampler
+        self._candidates = candidates
         self._layers = [layer for layer in model.modules() if isinstance(layer, MoELayer)]
 
     def step(self, batch: Batch, rate: float, seed: int) -> StepResult:
@@ -50,10 +53,11 @@ class Stepper:
         generator = torch.Generator().manual_seed(seed)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        hidden, routings = self._model(batch.inputs, batch.prefix)
+        vectors = self._model.item_vectors()
+        hidden, routings = self._model(batch.inputs, batch.prefix, vectors)
         asked = batch.targets > 0
         loss = self._loss(
-            functional.normalize(hidden[asked], dim=1), batch.targets[asked], generator
+            functional.normalize(hidden[asked], dim=1), vectors, batch.targets[asked], generator
         )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -66,10 +70,15 @@ class Stepper:
             layer.steer(load, targets, self._config.balance_rate)
         return StepResult(float(loss.detach()), targets, loads)
 
-    def _loss(self, rows: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        vectors = self._model.item_vectors()
+    def _loss(
+        self, rows: Tensor, vectors: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> Tensor:
         temperature = self._model.config.temperature
         if not self._config.negatives:
+            if self._candidates is not None:
+                padding = vectors[:1]
+                targets = self._candidates.cumsum(0)[targets]
+                vectors = torch.cat([padding, vectors[self._candidates]])
             return full_softmax(rows, vectors, targets, temperature)
         negatives, log_expected = self._sampler.draw(self._config.negatives, generator)
         return shared_softmax(
