@@ -41,7 +41,7 @@ class Flow:
             user = model.user_vectors(
                 item_events(indexes), torch.tensor([0]), torch.tensor([len(items)])
             )
-            scores = model.score(user.vectors, model.item_vectors())[0]
+            scores = model.score(user.vectors, user.recent, model.item_vectors())[0]
             scores[0] = -torch.inf
             scores[indexes] = -torch.inf
             best = scores.topk(k)
