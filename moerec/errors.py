@@ -7,6 +7,7 @@
     |-- ArtifactError               a bundle or a checkpoint that must not be used
     |-- LeakError                   an evaluation that would score events the bundle was trained on
     |-- StorageError                the disk or the event store refused a read or a write
+    |-- DistributedError            another process of the same training has gone
     |-- ServiceError                a process of `moerec serve` that cannot be kept alive
     `-- EngineUnavailableError      the engine did not answer in time (the gateway then falls back)
 
@@ -84,6 +85,12 @@ class StorageError(MoerecError):
     """The disk or the event store refused; nothing was half-written."""
 
     http_status = 503
+
+
+class DistributedError(MoerecError):
+    """Another process of the same training has ended, does not answer, or does something else."""
+
+    exit_code = 1
 
 
 class ServiceError(MoerecError):

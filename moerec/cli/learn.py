@@ -12,6 +12,7 @@ from moerec.errors import UsageError
 
 if TYPE_CHECKING:
     from moerec.cli.options import Verbs
+    from moerec.training.distributed import Group
 
 BUNDLES: Final = Path("bundles")
 """Where `train` puts a bundle that was given no name."""
@@ -23,7 +24,8 @@ def add_train(verbs: "Verbs") -> None:
         "train",
         help="learn a bundle from an interaction log",
         description="Learn a bundle from an interaction log. Its format is recognised: CSV, TSV, JSONL, "
-        "Parquet, MovieLens, `user item` lines, `user item item ...` lines; gzip or not.",
+        "Parquet, MovieLens, `user item` lines, `user item item ...` lines; gzip or not. Several processes "
+        "or GPUs: torchrun --nproc-per-node N -m moerec train DATA ...",
     )
     parser.add_argument("data", metavar="DATA", help="the log")
     parser.add_argument("--out", type=Path, help="folder of the bundle (default: bundles/NAME)")
@@ -56,12 +58,20 @@ def add_train(verbs: "Verbs") -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from moerec.models.loading import choose_device
+    from moerec.training.distributed import joined
+
+    with joined(choose_device(options.device)) as group:
+        _train_in(group, options)
+
+
+def _train_in(group: "Group", options: argparse.Namespace) -> None:
     from moerec.data.interactions import read_interactions
     from moerec.data.items import read_items
     from moerec.training.display import TrainingDisplay
-    from moerec.training.fit import FitOptions, fit_bundle
+    from moerec.training.fit import FitOptions, assist_fit, fit_bundle
 
-    console = Console()
+    console = Console(quiet=not group.is_first)
     out = options.out or BUNDLES / Path(options.data).name.split(".")[0]
     with console.status(f"reading {escape(options.data)}"):
         interactions = read_interactions(options.data, columns_of(options))
@@ -76,8 +86,13 @@ def _train(options: argparse.Namespace) -> None:
         unfinished="resume" if options.resume else "restart" if options.restart else "refuse",
         replace=options.replace,
     )
+    if not group.is_first:
+        assist_fit(interactions, out, items=items, options=settings, group=group)
+        return
     with TrainingDisplay(console) as display:
-        bundle = fit_bundle(interactions, out, items=items, options=settings, watch=display.update)
+        bundle = fit_bundle(
+            interactions, out, items=items, options=settings, watch=display.update, group=group
+        )
     console.print(
         f"bundle {bundle.version} written to {escape(str(out))}", highlight=False, soft_wrap=True
     )

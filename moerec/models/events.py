@@ -33,4 +33,13 @@ class Events:
 
     def to(self, device: torch.device) -> "Events":
         """The same events on `device`."""
-        return Events(self.items.to(device), self.times.to(device), self.values.to(device))
+        return Events(
+            moved(self.items, device), moved(self.times, device), moved(self.values, device)
+        )
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`. From pinned memory a GPU copies it while the processor goes on."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

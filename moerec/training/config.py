@@ -1,7 +1,7 @@
 """How a model is trained, and the presets that fit model and training to the size of a log."""
 
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, Literal
 
 from moerec.models.config import ModelConfig
 
@@ -38,6 +38,7 @@ class TrainConfig:
     * `mask_rate`, the share of steps in which an expert a layer does not run for half of the batch;
     * `average_steps`, about how many last steps the weights that are kept are averaged over;
     * `validation_users`, at most so many are ranked after an epoch;
+    * `precision`, "fast" (`moerec/training/precision.py`) or "float32";
     * `seed` of everything random: same seed, same machine, same weights.
     """
 
@@ -54,10 +55,11 @@ class TrainConfig:
     mask_rate: float = 0.1
     average_steps: int = 100
     validation_users: int = 3_000
+    precision: Literal["fast", "float32"] = "fast"
     seed: int = 0
 
-    def to_dict(self) -> dict[str, int | float]:
-        """Plain numbers for the manifest and the checkpoint."""
+    def to_dict(self) -> dict[str, int | float | str]:
+        """Plain values for the manifest and the checkpoint."""
         return asdict(self)
 
 

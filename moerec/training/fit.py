@@ -27,9 +27,9 @@ from moerec.data.items import ItemTable
 from moerec.data.sequences import build_histories
 from moerec.data.split import HoldOut, hold_out
 from moerec.errors import DataError, UsageError
-from moerec.evaluation.baselines import item_counts
 from moerec.models.loading import choose_device
 from moerec.training.config import LARGEST_SEED, NEIGHBORS, LogSize, TrainConfig, presets
+from moerec.training.distributed import ALONE, Group
 from moerec.training.finish import Finished, finish, sampled_cases
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
 
@@ -55,6 +55,17 @@ class FitOptions:
     replace: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A training that is ready to run."""
+
+    trainer: Trainer
+    data: TrainingData
+    id_map: IdMap
+    held: HoldOut
+    device: torch.device
+
+
 def fit_bundle(
     interactions: Interactions,
     out: Path,
@@ -62,17 +73,58 @@ def fit_bundle(
     items: ItemTable | None = None,
     options: FitOptions = FitOptions(),
     watch: Callable[[Progress], None] = lambda _progress: None,
+    group: Group = ALONE,
 ) -> Bundle:
-    """Train on `interactions` and write the bundle `out`.
+    """Train on `interactions` and write the bundle `out`; in a group, the first process's part.
 
     Raises UsageError for options that cannot be carried out, StorageError if the disk refuses,
-    TrainingInterrupted after Ctrl-C (the checkpoint beside `out` then resumes).
+    TrainingInterrupted after Ctrl-C (the checkpoint beside `out` then resumes), DistributedError if
+    another process of `group` is lost.
     """
+    begun = _begin(interactions, out, items, options, watch, group)
+    trained = begun.trainer.run()
+    finished = finish(
+        trained,
+        begun.data.histories,
+        begun.held,
+        neighbors=NEIGHBORS,
+        device=begun.device,
+        seed=options.seed,
+    )
+    contents = _contents(interactions, items, begun, trained, finished)
+    bundle = write_bundle(out, contents, replace=options.replace)
+    checkpoint_path(out).unlink(missing_ok=True)
+    return bundle
+
+
+def assist_fit(
+    interactions: Interactions,
+    out: Path,
+    *,
+    items: ItemTable | None = None,
+    options: FitOptions = FitOptions(),
+    group: Group,
+) -> None:
+    """The part of every other process of `group`: its share of each step. It writes nothing.
+
+    Raises what `fit_bundle` does; DistributedError if the first process has refused to begin.
+    """
+    _begin(interactions, out, items, options, lambda _progress: None, group).trainer.run()
+
+
+def _begin(
+    interactions: Interactions,
+    out: Path,
+    items: ItemTable | None,
+    options: FitOptions,
+    watch: Callable[[Progress], None],
+    group: Group,
+) -> _Begun:
     device = choose_device(options.device)
     if not 0 <= options.seed <= LARGEST_SEED:
         raise UsageError(f"the seed {options.seed} is not usable", f"Use 0 to {LARGEST_SEED}.")
     checkpoint = checkpoint_path(out)
-    _clear_way(out, checkpoint, options)
+    resumes = group.from_first(lambda: _clear_way(out, checkpoint, options))
     id_map = build_id_map(interactions, items)
     histories = build_histories(interactions, id_map)
     held = hold_out("none" if options.fit_all else options.split, histories, interactions.has_time)
@@ -84,21 +136,17 @@ def fit_bundle(
         held.rule,
         interactions.has_time,
     )
-    trainer = _trainer(data, id_map, options, device, checkpoint, watch)
-    if checkpoint.exists():
+    trainer = _trainer(data, id_map, options, device, checkpoint, watch, group)
+    if resumes:
         trainer.resume()
-    trained = trainer.run()
-    finished = finish(
-        trained, histories, held, neighbors=NEIGHBORS, device=device, seed=options.seed
-    )
-    contents = _contents(interactions, items, id_map, data, held, trained, finished)
-    bundle = write_bundle(out, contents, replace=options.replace)
-    checkpoint.unlink(missing_ok=True)
-    return bundle
+    return _Begun(trainer, data, id_map, held, device)
 
 
-def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> None:
-    """Refuse before the work begins what would be refused, or lost, after it."""
+def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> bool:
+    """Refuse before the work begins what would be refused, or lost, after it.
+
+    Returns whether there is a checkpoint to go on from.
+    """
     _make_parent(out)
     if out.exists() and not options.replace:
         raise UsageError(
@@ -119,6 +167,7 @@ def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> None:
         )
     if options.unfinished == "restart":
         checkpoint.unlink(missing_ok=True)
+    return checkpoint.exists()
 
 
 def _make_parent(out: Path) -> None:
@@ -136,6 +185,7 @@ def _trainer(
     device: torch.device,
     checkpoint: Path,
     watch: Callable[[Progress], None],
+    group: Group,
 ) -> Trainer:
     lengths = data.train_lengths
     if not (lengths >= 2).any():
@@ -147,19 +197,26 @@ def _trainer(
     model_config, config = presets(size, seed=options.seed)
     if options.epochs is not None:
         config = replace(config, epochs=options.epochs)
-    return Trainer(model_config, config, data, device=device, checkpoint=checkpoint, watch=watch)
+    return Trainer(
+        model_config,
+        config,
+        data,
+        device=device,
+        checkpoint=checkpoint,
+        watch=watch,
+        group=group,
+    )
 
 
 def _contents(
     interactions: Interactions,
     items: ItemTable | None,
-    id_map: IdMap,
-    data: TrainingData,
-    held: HoldOut,
+    begun: _Begun,
     trained: Trained,
     finished: Finished,
 ) -> BundleContents:
-    counts = item_counts(data.train_items(), len(id_map))
+    data, id_map, held = begun.data, begun.id_map, begun.held
+    counts = data.item_counts(len(id_map))
     best = trained.position.epochs[trained.position.best_epoch]
     metrics = {"epochs": float(trained.position.epoch), "loss": best.loss} | finished.metrics
     return BundleContents(

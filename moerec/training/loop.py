@@ -1,15 +1,15 @@
 """The loop: epochs of steps, validation after each, early stopping, checkpoints.
 
 Everything random in a step follows from (seed, step), and the batches of an epoch from (seed, epoch):
-a training that was killed and resumed ends with the weights of one that never was.
+a training that was killed and resumed ends with the weights of one that never was. Where several
+processes train together, all of them run this loop; the first alone validates and writes.
 """
 
-import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moerec.data.sequences import Histories
+from moerec.errors import DistributedError
 from moerec.evaluation.baselines import item_counts
 from moerec.evaluation.evaluate import Cases, evaluate
 from moerec.evaluation.model_scorer import ModelScorer
@@ -25,12 +26,15 @@ from moerec.models.recommender import MoERecommender
 from moerec.training import state
 from moerec.training.averaging import AveragedWeights
 from moerec.training.config import TrainConfig
+from moerec.training.distributed import ALONE, Group
 from moerec.training.interrupt import TrainingInterrupted, stop_requested
 from moerec.training.negatives import NegativeSampler
 from moerec.training.optim import make_optimizer, rate_at
 from moerec.training.segments import Segments
 from moerec.training.state import EpochRecord, EpochSums, Position
 from moerec.training.step import Stepper, StepResult
+
+COUNTED_AT_ONCE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,17 @@ class TrainingData:
     split: str
     has_time: bool
 
-    def train_items(self) -> NDArray[np.int32]:
-        """The items of all training events."""
-        place = np.arange(len(self.histories.items))
-        start = np.repeat(self.histories.offsets[:-1], self.histories.lengths)
-        trained = np.repeat(self.train_lengths, self.histories.lengths)
-        return self.histories.items[place - start < trained]
+    def item_counts(self, catalogue: int) -> NDArray[np.int64]:
+        """How many training events each item has, int64 [V + 1]; the padding has 0."""
+        counts = np.zeros(catalogue + 1, dtype=np.int64)
+        begins, lengths = self.histories.offsets[:-1], self.train_lengths.astype(np.int64)
+        # Some users at a time: the places of all events would take more memory than the events.
+        for rows in np.array_split(np.arange(len(lengths)), lengths.sum() // COUNTED_AT_ONCE + 1):
+            nth = np.arange(lengths[rows].sum())
+            ends = np.cumsum(lengths[rows])
+            place = nth + np.repeat(begins[rows] - ends + lengths[rows], lengths[rows])
+            counts += item_counts(self.histories.items[place], catalogue)
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,7 @@ class Trainer:
         device: torch.device,
         checkpoint: Path | None = None,
         watch: Callable[[Progress], None] = lambda _progress: None,
+        group: Group = ALONE,
     ) -> None:
         torch.manual_seed(config.seed)
         self._model = MoERecommender(model_config).to(device)
@@ -101,11 +111,12 @@ class Trainer:
         self._device = device
         self._checkpoint = checkpoint
         self._watch = watch
+        self._group = group
         self._average = AveragedWeights(self._model, config.average_steps)
         self._optimizer = make_optimizer(self._model, config)
-        counts = torch.as_tensor(item_counts(data.train_items(), model_config.items))
+        counts = torch.as_tensor(data.item_counts(model_config.items))
         sampler = NegativeSampler(counts)
-        self._stepper = Stepper(self._model, self._optimizer, config, sampler)
+        self._stepper = Stepper(self._model, self._optimizer, config, sampler, group)
         self._segments = Segments(
             data.histories,
             data.train_lengths,
@@ -141,6 +152,7 @@ class Trainer:
 
     def run(self) -> Trained:
         """Train to the end; `TrainingInterrupted` after Ctrl-C, with the checkpoint written."""
+        self._check_alike()
         with stop_requested() as stop:
             while not self._finished():
                 self._train_epoch(stop)
@@ -149,6 +161,16 @@ class Trainer:
         weights = self._best or self._average.model.state_dict()
         arrays = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
         return Trained(self._model.config, self.settings, arrays, self._position)
+
+    def _check_alike(self) -> None:
+        """`DistributedError` in a process that was given another log or other options than the first."""
+        firsts = self._group.from_first(lambda: self.settings)
+        if differing := sorted(name for name in firsts if firsts[name] != self.settings[name]):
+            raise DistributedError(
+                f"process {self._group.rank} trains something else than process 0: "
+                f"{', '.join(differing)} differ",
+                "Give every machine the same log, the same options and the same version of moerec.",
+            )
 
     def _finished(self) -> bool:
         position = self._position
@@ -159,8 +181,11 @@ class Trainer:
     def _train_epoch(self, stop: threading.Event) -> None:
         position = self._position
         self._model.train()
-        batches = self._segments.epoch(position.epoch)
-        for batch in itertools.islice(batches, position.step_in_epoch, None):
+        # Processors of several kinds round differently; the weights must not drift apart by that.
+        self._group.copy_from_first(self._model.state_dict().values())
+        for batch in self._segments.epoch(
+            position.epoch, skip=position.step_in_epoch, share=self._group.share
+        ):
             rate = rate_at(position.step, self._steps_an_epoch * self._config.epochs, self._config)
             seed = self._config.seed * 1_000_003 + position.step
             _add(position.sums, self._stepper.step(batch.to(self._device), rate, seed))
@@ -168,15 +193,17 @@ class Trainer:
             position.step += 1
             position.step_in_epoch += 1
             self._report()
-            if stop.is_set():
+            if self._group.any(stop.is_set()):
                 self._save()
+                # Who leaves first makes torchrun end the others: not before the checkpoint is there.
+                self._group.any(True)
                 raise TrainingInterrupted(self._checkpoint)
 
     def _end_epoch(self) -> None:
         position = self._position
         sums = position.sums
         load = np.array(sums.load, dtype=np.float64)
-        scores = self._validate()
+        scores = self._group.from_first(self._validate)
         record = EpochRecord(
             loss=sums.loss / max(sums.targets, 1),
             ndcg=scores.get("ndcg@10"),
@@ -201,7 +228,7 @@ class Trainer:
         return evaluate(scorer, self._data.validation, self._model.config.items).summary
 
     def _save(self) -> None:
-        if self._checkpoint is not None:
+        if self._checkpoint is not None and self._group.is_first:
             state.save(
                 self._checkpoint,
                 self.settings,

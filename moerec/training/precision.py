@@ -17,7 +17,10 @@ def is_fast_in_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def reduced_precision(device: torch.device) -> AbstractContextManager[object]:
+def reduced_precision(
+    device: torch.device, precision: str = "fast"
+) -> AbstractContextManager[object]:
     """Matrix products of a training step in bfloat16 where that is fast; weights, sums, norms and the
-    router stay in float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast_in_bfloat16(device))
+    router stay in float32. With `precision` "float32" the products do too."""
+    reduced = precision == "fast" and is_fast_in_bfloat16(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=reduced)

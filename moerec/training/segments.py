@@ -1,10 +1,11 @@
 """Training histories as batches of segments, padded little, in an order that the seed decides.
 
 Letters: S segments, B segments of a batch, L longest of them, P prefix.
+The events stay where they are, 16 bytes each, in memory or in a mapped file; a batch is the only copy.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -14,10 +15,13 @@ from torch import Tensor
 
 from moerec.data.sequences import Histories
 from moerec.models.config import SUMMARY_EVENTS
-from moerec.models.events import Events
+from moerec.models.events import Events, moved
+from moerec.types import PADDING
 
 POOL_BATCHES: Final = 32
 """Segments are sorted by length within pools of about this many batches: little padding, much shuffle."""
+
+EVERYTHING: Final = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +31,27 @@ class Batch:
     * `inputs` [B, L], padding after the end; `prefix` [B, P], the events before, padding before the
       oldest;
     * `targets` int64 [B, L]: item of the next event, 0 after the end;
-    * `target_values` float32 [B, L]: its value, NaN where it has none.
+    * `target_values` float32 [B, L]: its value, NaN where it has none;
+    * `share`, which rows of the whole batch these segments are; `all_segments` and `all_targets` count
+      the whole one. They differ from B and the targets here where several processes share a batch.
     """
 
     inputs: Events
     prefix: Events
     targets: Tensor
     target_values: Tensor
+    share: slice
+    all_segments: int
+    all_targets: int
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on `device`."""
-        return Batch(
-            self.inputs.to(device),
-            self.prefix.to(device),
-            self.targets.to(device),
-            self.target_values.to(device),
+        """The same batch on `device`; a GPU copies it while the processor goes on."""
+        return replace(
+            self,
+            inputs=self.inputs.to(device),
+            prefix=self.prefix.to(device),
+            targets=moved(self.targets, device),
+            target_values=moved(self.target_values, device),
         )
 
 
@@ -58,11 +68,7 @@ class Segments:
         seed: int,
     ) -> None:
         trainable = train_lengths >= 2
-        self._events = Events(
-            torch.as_tensor(histories.items.astype(np.int64)),
-            torch.tensor(histories.timestamps),
-            torch.tensor(histories.values),
-        )
+        self._histories = histories
         self._begin = histories.offsets[:-1][trainable]
         self._steps = train_lengths[trainable].astype(np.int64) - 1
         self._length = length
@@ -80,12 +86,18 @@ class Segments:
         first, last, _ = self._cut(rng)
         return len(self._batches(last - first, rng))
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """All segments once. The same seed and number give the same batches in the same order."""
+    def epoch(self, number: int, *, skip: int = 0, share: slice = EVERYTHING) -> Iterator[Batch]:
+        """All segments once, but for the first `skip` batches; of each batch the rows `share`.
+
+        The same seed and number give the same batches in the same order.
+        """
         rng = np.random.default_rng([self._seed, number])
         first, last, begin = self._cut(rng)
-        for rows in self._batches(last - first, rng):
-            yield self._batch(first[rows], last[rows], begin[rows])
+        for rows in self._batches(last - first, rng)[skip:]:
+            targets = int((last[rows] - first[rows]).sum())
+            mine = rows[share]
+            batch = self._batch(first[mine], last[mine], begin[mine])
+            yield Batch(*batch, share=share, all_segments=len(rows), all_targets=targets)
 
     def _cut(
         self, rng: np.random.Generator
@@ -121,16 +133,25 @@ class Segments:
 
     def _batch(
         self, first: NDArray[np.int64], last: NDArray[np.int64], begin: NDArray[np.int64]
-    ) -> Batch:
-        first_B, last_B, begin_B = (torch.as_tensor(array) for array in (first, last, begin))
-        place_BL = first_B[:, None] + torch.arange(int((last_B - first_B).max()))
-        inside_BL = place_BL < last_B[:, None]
-        following = self._events.at(place_BL + 1, inside_BL)
-        width = min(SUMMARY_EVENTS, int((first_B - begin_B).max()))
-        prefix_BP = first_B[:, None] - width + torch.arange(width)
-        return Batch(
-            inputs=self._events.at(place_BL, inside_BL),
-            prefix=self._events.at(prefix_BP, prefix_BP >= begin_B[:, None]),
-            targets=following.items,
-            target_values=following.values,
+    ) -> tuple[Events, Events, Tensor, Tensor]:
+        """`inputs`, `prefix`, `targets` and `target_values` of a `Batch`."""
+        place_BL = first[:, None] + np.arange((last - first).max(initial=0))
+        inside_BL = place_BL < last[:, None]
+        following = self._events_at(place_BL + 1, inside_BL)
+        width = min(SUMMARY_EVENTS, int((first - begin).max(initial=0)))
+        prefix_BP = first[:, None] - width + np.arange(width)
+        return (
+            self._events_at(place_BL, inside_BL),
+            self._events_at(prefix_BP, prefix_BP >= begin[:, None]),
+            following.items,
+            following.values,
+        )
+
+    def _events_at(self, place: NDArray[np.int64], inside: NDArray[np.bool_]) -> Events:
+        """The events at `place`, in its shape; padding where `inside` is false."""
+        known, place = self._histories, place.clip(0, len(self._histories.items) - 1)
+        return Events(
+            torch.from_numpy(np.where(inside, known.items[place], PADDING).astype(np.int64)),
+            torch.from_numpy(np.where(inside, known.timestamps[place], 0)),
+            torch.from_numpy(np.where(inside, known.values[place], np.float32(np.nan))),
         )

@@ -1,0 +1,162 @@
+"""One training on several processes: who they are, and what they tell each other.
+
+`torchrun` starts the processes. All of them read the same log and keep the same weights. Of each batch
+a process takes every n-th segment; the gradients are added up, and everybody makes the same update.
+So the weights are those of one process, up to the rounding of sums in another order, however many
+processes there are.
+
+Torch's `DistributedDataParallel` is not used: it averages the processes' gradients, which is another
+loss where they have different numbers of targets; it waits for every parameter's gradient in every
+process, which a share without segments does not have; and it keeps the router's load at home. One sum
+over one flat array after the backward pass carries all of it.
+"""
+
+import datetime
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from moerec.errors import DistributedError, UsageError
+
+T = TypeVar("T")
+
+STEP_TIMEOUT: Final = datetime.timedelta(minutes=5)
+"""How long a process may be late for a step before the others give it up. One that has ended is
+noticed at once: its connections close."""
+
+WAIT_TIMEOUT: Final = datetime.timedelta(hours=4)
+"""Likewise for what the first process does alone: reading, validation."""
+
+LAUNCHED: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What `torchrun` puts into the environment of a process."""
+
+SEED_STEP: Final = 0x9E3779B1
+"""Odd, and below 2^32 of which torch's generator on the processor takes note."""
+
+
+class Group:
+    """The processes of one training; this one is number `rank` of `size`. Alone, every call is free."""
+
+    def __init__(
+        self, rank: int = 0, size: int = 1, control: distributed.ProcessGroup | None = None
+    ) -> None:
+        """`control` carries what is not a tensor of the device, and has patience."""
+        self.rank = rank
+        self.size = size
+        self._control = control
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process validates, prints and writes."""
+        return self.rank == 0
+
+    @property
+    def share(self) -> slice:
+        """Which rows of a batch are this process's."""
+        return slice(self.rank, None, self.size)
+
+    def own_seed(self, seed: int) -> int:
+        """A seed of this process alone: dropout must not fall on the same places in every share."""
+        return seed + self.rank * SEED_STEP
+
+    def add_up(self, parameters: Sequence[Tensor], counts: Tensor) -> Tensor:
+        """Add up the gradients of all processes, in place; returns the sum of `counts` (float32 [n]).
+
+        A gradient that no process has stays None.
+        """
+        if self.size == 1:
+            return counts
+        there = [float(parameter.grad is not None) for parameter in parameters]
+        parts = [
+            (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).reshape(-1)
+            for parameter in parameters
+        ]
+        flat = torch.cat([*parts, counts, counts.new_tensor(there)])
+        with _together():
+            distributed.all_reduce(flat)
+        sizes = [*(len(part) for part in parts), len(counts), len(there)]
+        *sums, total, anywhere = torch.split_with_sizes(flat, sizes)
+        for parameter, gradient, some in zip(parameters, sums, anywhere.tolist(), strict=True):
+            parameter.grad = gradient.view_as(parameter) if some else None
+        return total
+
+    def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
+        """Make `tensors`, in place, those of the first process."""
+        if self.size == 1:
+            return
+        with _together():
+            for tensor in tensors:
+                distributed.broadcast(tensor, src=0)
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true in any process."""
+        if self.size == 1:
+            return flag
+        flags = torch.tensor([float(flag)])
+        with _together():
+            distributed.all_reduce(flags, group=self._control)
+        return bool(flags.item())
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What `make` returns in the first process, which alone calls it.
+
+        Where it raises, the first process ends, and the others with it.
+        """
+        if self.size == 1:
+            return make()
+        box: list[Any] = [make() if self.is_first else None]
+        with _together():
+            distributed.broadcast_object_list(box, src=0, group=self._control)
+        made: T = box[0]
+        return made
+
+
+ALONE: Final = Group()
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Group]:
+    """The group that `torchrun` started this process for, or `ALONE`.
+
+    On GPUs each process of a machine takes one. Raises `UsageError` if there are too few, and
+    `DistributedError` if the others cannot be met.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not all(os.environ.get(n) for n in LAUNCHED):
+        yield ALONE
+        return
+    if device.type == "cuda":
+        _take_gpu(int(os.environ["LOCAL_RANK"]), torch.cuda.device_count())
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    with _together():
+        distributed.init_process_group(backend, timeout=STEP_TIMEOUT)
+        control = distributed.new_group(backend="gloo", timeout=WAIT_TIMEOUT)
+    try:
+        yield Group(distributed.get_rank(), distributed.get_world_size(), control)
+    finally:
+        # Where the others have gone already there is nothing left to say goodbye to.
+        with suppress(RuntimeError):
+            distributed.destroy_process_group()
+
+
+def _take_gpu(number: int, gpus: int) -> None:
+    if number >= gpus:
+        raise UsageError(
+            f"process {number + 1} of this machine has no GPU: there are {gpus}",
+            f"Start torchrun with --nproc-per-node {gpus}.",
+        )
+    torch.cuda.set_device(number)
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise DistributedError(
+            "another process of this training has ended, or does not answer",
+            "Its own message says why. Go on with --resume from the last checkpoint.",
+        ) from error

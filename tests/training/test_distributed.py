@@ -1,0 +1,173 @@
+"""Several processes train what one would: real processes, that talk through gloo."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from moerec.artifacts.bundle import read_bundle
+from moerec.artifacts.checkpoint import checkpoint_path
+from moerec.training.distributed import ALONE, Group
+from tests.logs import walking_log
+from tests.training.distributed_worker import Arrays, steps_task, train
+
+Processes = list[subprocess.Popen[str]]
+PATIENCE = 120
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def start(number: int, *command: str) -> Processes:
+    """What torchrun does, without its watching over them: they must notice each other's end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": str(number),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONPATH": os.getcwd(),
+    }
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(number)
+    ]
+
+
+def outputs(processes: Processes) -> list[str]:
+    """What they printed, when all have ended."""
+    try:
+        return [process.communicate(timeout=PATIENCE)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def run(number: int, task: str, folder: Path) -> list[Arrays]:
+    """The arrays that each of `number` processes found."""
+    processes = start(number, "tests.training.distributed_worker", task, str(folder))
+    printed = outputs(processes)
+    assert [process.returncode for process in processes] == [0] * number, printed
+    found = []
+    for rank in range(number):
+        with np.load(folder / f"{task}-{rank}.npz") as arrays:
+            found.append(dict(arrays))
+    return found
+
+
+def part(arrays: Arrays, name: str) -> Arrays:
+    """The arrays whose names begin with `name.`."""
+    return {
+        key.removeprefix(f"{name}."): array
+        for key, array in arrays.items()
+        if key.startswith(f"{name}.")
+    }
+
+
+def assert_close(one: Arrays, other: Arrays) -> None:
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_allclose(other[name], array, rtol=1e-3, atol=2e-5, err_msg=name)
+
+
+def assert_equal(one: Arrays, other: Arrays) -> None:
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(other[name], array, err_msg=name)
+
+
+def test_ten_steps_of_three_processes_are_those_of_one(tmp_path: Path) -> None:
+    """Losses, gradients, loads and weights, where each process sees a third of every batch, or none."""
+    found = run(3, "steps", tmp_path)
+    alone = steps_task(ALONE)
+    for name in ("full", "shared", "lonely"):
+        expected = part(alone, name)
+        for arrays in found:
+            shared = part(arrays, name)
+            assert_close(expected, shared)
+            np.testing.assert_array_equal(expected["loads"], shared["loads"])
+    for arrays in found[1:]:
+        assert_equal(found[0], arrays)
+
+
+def test_dropout_is_not_the_same_in_every_share() -> None:
+    """Torch's generator on the processor reads 32 bits of a seed: a rank in the higher ones was lost."""
+    seeds = [Group(rank, 8).own_seed(5) for rank in range(8)]
+    draws = {
+        tuple(torch.rand(3, generator=torch.Generator().manual_seed(s)).tolist()) for s in seeds
+    }
+    assert len(draws) == 8
+    assert seeds[0] == 5
+
+
+def test_whole_trainings_agree(tmp_path: Path) -> None:
+    """Stopped by a signal to one process and resumed equals never stopped, to the last bit; resumed by
+    one process, and never stopped by one, within rounding."""
+    first, second = run(2, "train", tmp_path)
+    assert_equal(first, second)
+    assert_equal(part(first, "whole"), part(first, "resumed"))
+    alone = train(ALONE)
+    assert_close(alone, part(first, "plain"))
+    assert_close(alone, train(ALONE, tmp_path / "left"))
+    assert not np.allclose(alone["embedding.weight"], part(first, "whole")["embedding.weight"])
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    walking_log().write_csv(tmp_path / "log.csv")
+    return tmp_path / "log.csv"
+
+
+def test_a_lost_process_ends_the_others(tmp_path: Path, log: Path) -> None:
+    """With a message, not with a wait. `torchrun ... --resume` then goes on, here with one process more."""
+    out = tmp_path / "bundle"
+    train_it = ["moerec", "train", str(log), "--out", str(out), "--epochs", "40"]
+    first, second = start(2, *train_it)
+    while not checkpoint_path(out).exists() and first.poll() is None:
+        time.sleep(0.05)
+    second.kill()
+    killed_at = time.monotonic()
+    printed = outputs([first, second])[0]
+    assert time.monotonic() - killed_at < PATIENCE / 2
+    assert first.returncode == 1, printed
+    assert "another process of this training has ended" in printed
+    assert not out.exists()
+    torchrun = ["torch.distributed.run", "--nproc-per-node", "3", "--standalone", "-m"]
+    resumed = subprocess.run(
+        [sys.executable, "-m", *torchrun, *train_it, "--resume"],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.count("written to") == 1
+    assert read_bundle(out).manifest.metrics["epochs"] <= 40
+    assert not checkpoint_path(out).exists()
+
+
+def test_what_the_first_process_refuses_ends_all(tmp_path: Path, log: Path) -> None:
+    """One that exists already, here; and one that was given another seed is told that it differs."""
+    (tmp_path / "bundle").mkdir()
+    processes = start(2, "moerec", "train", str(log), "--out", str(tmp_path / "bundle"))
+    printed = outputs(processes)
+    assert [process.returncode for process in processes] == [2, 1]
+    assert "exists already" in printed[0]
