@@ -1,6 +1,6 @@
 """What a model is made of. One frozen object, stored in the bundle, checked when it is made."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
 from moerec.errors import ArtifactError
@@ -28,7 +28,8 @@ class ModelConfig:
     * `neighbors` K: of each item, so many likely next ones stand in a table beside the network;
     * `user_routing`: 1 if the router sees the summary of the user's past, 0 for the token alone.
 
-    One expert (`experts`, `min_experts`, `max_experts` and `mean_experts` all 1) is a dense model.
+    One expert (`experts`, `min_experts`, `max_experts` and `mean_experts` all 1) is a dense model: it
+    has no router.
     """
 
     items: int
@@ -73,14 +74,30 @@ class ModelConfig:
             raise ValueError("; ".join(broken))
 
     @property
+    def is_dense(self) -> bool:
+        """Whether every token runs the one expert there is."""
+        return self.experts == 1
+
+    @property
+    def uses_summary(self) -> bool:
+        """Whether anything reads the summary of a user's past."""
+        return bool(self.user_routing) and not self.is_dense
+
+    @property
     def receptive_field(self) -> int:
         """R = layers * (W - 1) + 1: the events that reach the newest row through attention."""
         return self.layers * (self.window - 1) + 1
 
     @property
     def reach(self) -> int:
-        """The events a user vector depends on: R, and before them those of the summary alone."""
-        return self.receptive_field + SUMMARY_EVENTS
+        """The events a user vector depends on: R, and before them those of the summary alone, if any."""
+        return self.receptive_field + (SUMMARY_EVENTS if self.uses_summary else 0)
+
+    def dense(self, expert_dim: int) -> "ModelConfig":
+        """The same model with one expert of that hidden width, and so without a router."""
+        return replace(
+            self, experts=1, min_experts=1, max_experts=1, mean_experts=1.0, expert_dim=expert_dim
+        )
 
     def to_dict(self) -> dict[str, int | float]:
         """Plain numbers for `config.json`."""

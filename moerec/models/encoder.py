@@ -35,7 +35,7 @@ class Block(nn.Module):
         self,
         x_BLD: Tensor,
         times_BL: Tensor,
-        summary_ND: Tensor,
+        summary_ND: Tensor | None,
         valid_BL: Tensor,
         masked_NE: Tensor | None = None,
     ) -> tuple[Tensor, Routing]:
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
         self.decay = config.summary_decay
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.summary_norm = nn.RMSNorm(config.dim, eps=1e-6)
+        self.summary_norm = nn.RMSNorm(config.dim, eps=1e-6) if config.uses_summary else None
         self.output_norm = nn.RMSNorm(config.dim, eps=1e-6)
         # A map of its own between rows and item vectors: without it a fresh model's best guess for
         # the next item is the last one again, and training begins by unlearning that.
@@ -92,8 +92,9 @@ class Encoder(nn.Module):
         position (zeros for a fresh user). `masked` names for each layer the experts that must not
         run, bool [N, E] or [E].
         """
-        summaries_BLD = self.summaries(x_BLD, summary_BD)
-        summary_ND = self.summary_norm(summaries_BLD[valid_BL].float())
+        summary_ND = None
+        if self.summary_norm is not None:
+            summary_ND = self.summary_norm(self.summaries(x_BLD, summary_BD)[valid_BL].float())
         x_BLD = self.dropout(x_BLD)
         routings = []
         for layer, block in enumerate(self.blocks):

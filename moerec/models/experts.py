@@ -5,11 +5,17 @@ Dropless: every active slot is computed, whatever the imbalance; a token's resul
 its batch.
 """
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from moerec.models.router import Routing
+
+PIECE: Final = 256
+"""Rows that go through an expert together when nothing keeps the hidden values: a wide layer's then
+stay in the processor's cache. Measured on one thread with 6,400 x 128 x 2,048: 0.6 times the time."""
 
 
 class Experts(nn.Module):
@@ -28,7 +34,7 @@ class Experts(nn.Module):
         tokens_S = slots_S // routing.experts_NK.shape[1]
         rows = torch.split(x_ND[tokens_S], load)
         parts = [
-            self._run(expert, rows_expert)
+            self.run(expert, rows_expert)
             for expert, rows_expert in enumerate(rows)
             if len(rows_expert)
         ]
@@ -45,6 +51,14 @@ class Experts(nn.Module):
         load = torch.bincount(experts_slots[active], minlength=expert_count)
         return active[order], load.tolist()
 
-    def _run(self, expert: int, x_SD: Tensor) -> Tensor:
-        gate_SF, up_SF = (x_SD @ self.gate_up_EDG[expert]).chunk(2, dim=1)
-        return (functional.silu(gate_SF) * up_SF) @ self.down_EFD[expert]
+    def run(self, expert: int, x_SD: Tensor) -> Tensor:
+        """One expert on S rows, [S, D] -> [S, D]."""
+        gate_up_DG, down_FD = self.gate_up_EDG[expert], self.down_EFD[expert]
+        if torch.is_grad_enabled():
+            gate_SF, up_SF = (x_SD @ gate_up_DG).chunk(2, dim=1)
+            return (functional.silu(gate_SF) * up_SF) @ down_FD
+        parts = []
+        for rows_PD in x_SD.split(PIECE):
+            gate_PF, up_PF = (rows_PD @ gate_up_DG).chunk(2, dim=1)
+            parts.append(functional.silu(gate_PF, inplace=True).mul_(up_PF) @ down_FD)
+        return torch.cat(parts)

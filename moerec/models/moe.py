@@ -8,22 +8,27 @@ from torch import Tensor, nn
 
 from moerec.models.config import ModelConfig
 from moerec.models.experts import Experts
-from moerec.models.router import Router, Routing
+from moerec.models.router import Router, Routing, all_to_one
 
 
 class MoELayer(nn.Module):
-    """Mixture-of-Experts feed-forward layer over N tokens (padding has been taken out before)."""
+    """Mixture-of-Experts feed-forward layer over N tokens (padding has been taken out before).
+
+    With one expert it is a plain feed-forward layer, without a router and at no more than its cost.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.router = Router(config)
+        self.router = None if config.is_dense else Router(config)
         self.experts = Experts(config.experts, config.dim, config.expert_dim)
 
     def forward(
-        self, x_ND: Tensor, summary_ND: Tensor, masked_NE: Tensor | None = None
+        self, x_ND: Tensor, summary_ND: Tensor | None, masked_NE: Tensor | None = None
     ) -> tuple[Tensor, Routing]:
         """[N, D] -> [N, D], and the routing that led there."""
+        if self.router is None:
+            return self.experts.run(0, x_ND), all_to_one(x_ND)
         routing = self.router(x_ND, summary_ND, masked_NE)
         return self.experts(x_ND, routing), routing
 
@@ -33,8 +38,11 @@ class MoELayer(nn.Module):
 
         `load_E` are the tokens each expert got, `rate` the step of the balance bias. The bias goes
         up for experts below the mean load and down above it, its mean stays 0. The threshold follows
-        the mean number of experts a token woke, in steps small against a sigmoid's range.
+        the mean number of experts a token woke, in steps small against a sigmoid's range. A dense
+        layer has neither.
         """
+        if self.router is None:
+            return
         load = load_E.to(torch.float32)
         step = torch.sign(load.mean() - load)
         self.router.balance_bias += rate * (step - step.mean())

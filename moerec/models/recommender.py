@@ -63,7 +63,8 @@ class MoERecommender(nn.Module):
         column, newest last, padding before the oldest: they feed the summary alone. `masked` names
         for each layer the experts that must not run, bool [N, E] over the valid events, or [E].
         """
-        summary_BD = self.encoder.last_summary(self._embed(prefix_BP.items))
+        prefix = prefix_BP.items if self.config.uses_summary else prefix_BP.items[:, :0]
+        summary_BD = self.encoder.last_summary(self._embed(prefix))
         # Places stand in for the times of a log without times; those of live events are another scale.
         times_BL = events_BL.times if self.config.uses_time else torch.zeros_like(events_BL.times)
         hidden_BLD, routings = self.encoder(

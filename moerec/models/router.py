@@ -39,6 +39,16 @@ class Routing:
         return awake_NE.scatter(1, self.experts_NK, self.active_NK)
 
 
+def all_to_one(x_ND: Tensor) -> Routing:
+    """The decision that a dense layer has no need to make: expert 0, gate 1. Costs no memory."""
+    shape, device = (len(x_ND), 1), x_ND.device
+    return Routing(
+        torch.zeros((), dtype=torch.long, device=device).expand(shape),
+        torch.ones((), device=device).expand(shape),
+        torch.ones((), dtype=torch.bool, device=device).expand(shape),
+    )
+
+
 class Router(nn.Module):
     """Chooses experts and their gates; runs none of them. Computes in float32 always."""
 
@@ -56,10 +66,12 @@ class Router(nn.Module):
         self.register_buffer("balance_bias", torch.zeros(config.experts))
         self.register_buffer("threshold", torch.tensor(0.6))
 
-    def forward(self, x_ND: Tensor, summary_ND: Tensor, masked_NE: Tensor | None = None) -> Routing:
+    def forward(
+        self, x_ND: Tensor, summary_ND: Tensor | None, masked_NE: Tensor | None = None
+    ) -> Routing:
         """Route N tokens. `masked_NE` (bool, [N, E] or [E]) names experts that must not be chosen.
 
-        At least `min_experts` experts of every token must stay unmasked.
+        `summary_ND` may be missing where the model does not route by it. At least `min_experts` experts of every token must stay unmasked.
         """
         scores_NE = self.scores(x_ND, summary_ND)
         ranked_NK, experts_NK = self.rank(scores_NE, masked_NE)
@@ -68,12 +80,12 @@ class Router(nn.Module):
         chosen_NK = scores_NE.gather(1, experts_NK) * active_NK
         return Routing(experts_NK, chosen_NK / chosen_NK.sum(1, keepdim=True), active_NK)
 
-    def scores(self, x_ND: Tensor, summary_ND: Tensor) -> Tensor:
+    def scores(self, x_ND: Tensor, summary_ND: Tensor | None) -> Tensor:
         """How well each expert fits each token, in (0, 1), float32 [N, E]."""
         # Reduced precision would flip close choices: under autocast too, this is float32.
         with torch.autocast(x_ND.device.type, enabled=False):
             logits_NE = self.from_token(x_ND.float())
-            if self.from_summary is not None:
+            if self.from_summary is not None and summary_ND is not None:
                 logits_NE = logits_NE + self.from_summary(summary_ND.float())
         return torch.sigmoid(logits_NE)
 

@@ -199,15 +199,30 @@ def test_a_masked_expert_runs_for_those_alone_who_may_have_it() -> None:
 
 
 def test_one_expert_is_a_dense_model() -> None:
-    dense = replace(CONFIG, experts=1, min_experts=1, max_experts=1, mean_experts=1.0)
-    torch.manual_seed(0)
-    model = MoERecommender(dense).eval()
-    items = random_items(1, 5)
-    before, routings = model(timed(items), NOTHING)
-    torch.testing.assert_close(routings[0].gates_NK, torch.ones(5, 1))
+    """Two equal experts of a sparse model are the one of a dense model, whatever the router says; and
+    what lies before the reach feeds nothing."""
+    sparse = random_model(replace(CONFIG, experts=2, max_experts=2, mean_experts=2.0), seed=4)
+    dense = MoERecommender(CONFIG.dense(CONFIG.expert_dim)).eval()
     with torch.no_grad():
-        model.encoder.blocks[0].moe.router.from_token.weight.normal_()
-    torch.testing.assert_close(model(timed(items), NOTHING)[0], before)
+        for block in sparse.encoder.blocks:
+            for weights in block.moe.experts.parameters():
+                weights[1] = weights[0]
+    shared = {
+        name: tensor[:1] if ".experts." in name else tensor
+        for name, tensor in sparse.state_dict().items()
+        if ".router." not in name and "summary_norm" not in name
+    }
+    dense.load_state_dict(shared)
+    items, prefix = random_items(2, 9), item_events(random_items(2, 5, seed=2))
+    with torch.inference_mode():
+        expected, _ = sparse(timed(items), prefix)
+        hidden, routings = dense(timed(items), prefix)
+        alone, _ = dense(timed(items), item_events(torch.zeros(2, 0, dtype=torch.long)))
+    torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(hidden, alone)
+    assert routings[0].load(1).tolist() == [18]
+    assert routings[0].awake(1).all()
+    assert dense.config.reach == dense.config.receptive_field
 
 
 def test_routing_is_in_float32_under_autocast() -> None:

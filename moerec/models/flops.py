@@ -1,0 +1,95 @@
+"""What the encoder costs: multiply-accumulates of one token, and parameters, from a configuration alone.
+
+The encoder is attention, gates, router and experts; item vectors and the scoring of items are not in it.
+Counted are the products of matrices as they are carried out, blocks of the window and padding to whole
+blocks included. Sums, norms, softmax, sorting and copying are not: what those cost, time shows
+(`bench/encoder_cost.py`).
+
+Letters: L positions of a history, W window, D width, E experts, F hidden width, k experts of a token.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+
+from moerec.models.config import ModelConfig
+from moerec.models.encoder import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderCost:
+    """Multiply-accumulates a token; one is two floating-point operations (FLOPs).
+
+    `router` has the summary of the user's past in it, `output` is the map behind the last block.
+    """
+
+    attention: float
+    gates: float
+    router: float
+    experts: float
+    output: float
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.attention + self.gates + self.router + self.experts + self.output
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderParameters:
+    """Trained numbers of the encoder: all, and those that a token meets at the mean number of experts."""
+
+    total: int
+    active: int
+
+
+def encoder_cost(
+    config: ModelConfig, *, length: int | None = None, mean_experts: float | None = None
+) -> EncoderCost:
+    """The mean over the tokens of one history of `length` events, by default the receptive field.
+
+    `mean_experts` is k where it was measured, by default what the configuration asks for.
+    """
+    L = length or config.receptive_field
+    k = config.mean_experts if mean_experts is None else mean_experts
+    D = config.dim
+    size = min(config.window, L)
+    blocks = -(-L // size)
+    padded = blocks * size / L
+    seen = size if blocks == 1 else 2 * size
+    router = 0 if config.is_dense else D * config.experts * (1 + config.user_routing)
+    return EncoderCost(
+        attention=config.layers * (padded * (3 * D * D + 2 * D * seen) + D * D),
+        gates=config.layers * 2 * D * D * config.gated,
+        router=config.layers * router + (L * D if config.uses_summary else 0),
+        experts=config.layers * 3 * D * config.expert_dim * k,
+        output=D * D,
+    )
+
+
+def encoder_parameters(config: ModelConfig) -> EncoderParameters:
+    """Counted on an encoder without memory behind it; buffers are not trained and do not count."""
+    with torch.device("meta"):
+        encoder = Encoder(config)
+    total = sum(parameter.numel() for parameter in encoder.parameters())
+    experts = config.layers * config.experts * 3 * config.dim * config.expert_dim
+    asleep = experts * (1 - config.mean_experts / config.experts)
+    return EncoderParameters(total, round(total - asleep))
+
+
+def describe_encoder(config: ModelConfig) -> dict[str, float | dict[str, float]]:
+    """Cost and parameters as plain numbers for JSON.
+
+    `equal_total_macs_a_token` is the cost of the dense model with as many expert parameters, all awake.
+    """
+    cost, parameters = encoder_cost(config), encoder_parameters(config)
+    everything = encoder_cost(config.dense(config.experts * config.expert_dim))
+    return {
+        "mean_experts": config.mean_experts,
+        "macs_a_token": cost.total,
+        "macs_a_token_by_part": asdict(cost),
+        "equal_total_macs_a_token": everything.total,
+        "parameters": parameters.total,
+        "active_parameters": parameters.active,
+        "item_parameters": config.items * config.dim,
+    }
