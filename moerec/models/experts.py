@@ -58,7 +58,7 @@ class Experts(nn.Module):
             gate_SF, up_SF = (x_SD @ gate_up_DG).chunk(2, dim=1)
             return (functional.silu(gate_SF) * up_SF) @ down_FD
         parts = []
-        for rows_PD in x_SD.split(PIECE):
+        for rows_PD in torch.split(x_SD, PIECE):
             gate_PF, up_PF = (rows_PD @ gate_up_DG).chunk(2, dim=1)
             parts.append(functional.silu(gate_PF, inplace=True).mul_(up_PF) @ down_FD)
         return torch.cat(parts)

@@ -18,8 +18,8 @@ from moerec.evaluation import metrics
 from moerec.evaluation.evaluate import Cases, rank_targets
 from moerec.evaluation.model_scorer import encode
 from moerec.models.encoder import Encoder
-from moerec.models.moe import MoELayer
 from moerec.models.recommender import MoERecommender, UserVectors
+from moerec.models.router import Router
 
 SHARES: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the transitions in the mixture that are tried, 0 being the network alone."""
@@ -35,9 +35,9 @@ def calibrate_thresholds(model: MoERecommender, questions: Cases) -> None:
     config = model.config
     if config.min_experts == config.max_experts or not len(questions):
         return
-    for layer in _moe_layers(model.encoder):
+    for router in _routers(model.encoder):
         seen: list[Tensor] = []
-        hook = layer.router.register_forward_hook(_keep_optional_slots(seen))
+        hook = router.register_forward_hook(_keep_optional_slots(seen))
         for _ in _encoded(model, questions):
             pass
         hook.remove()
@@ -45,7 +45,7 @@ def calibrate_thresholds(model: MoERecommender, questions: Cases) -> None:
         wanted = round((config.mean_experts - config.min_experts) * len(optional))
         ranked = optional.flatten().sort(descending=True).values
         threshold = ranked[min(wanted, len(ranked)) - 1] if wanted else ranked[0] + 1.0
-        layer.router.threshold.copy_(threshold)
+        router.threshold.copy_(threshold)
 
 
 def calibrate_transitions(
@@ -101,8 +101,8 @@ def _ndcg(
     return metrics.ndcg(np.concatenate([*ranks, np.zeros(0, np.int64)]), 10) if ranks else 0.0
 
 
-def _moe_layers(encoder: Encoder) -> list[MoELayer]:
-    return [layer for layer in encoder.modules() if isinstance(layer, MoELayer)]
+def _routers(encoder: Encoder) -> list[Router]:
+    return [module for module in encoder.modules() if isinstance(module, Router)]
 
 
 def _keep_optional_slots(seen: list[Tensor]) -> Any:  # noqa: ANN401
