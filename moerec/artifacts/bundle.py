@@ -6,6 +6,7 @@
     items.json            external ids in order of the item index, titles, categories
     popular.json          the most frequent items of the training events, for the day the engine is away
     trained.safetensors   which events were trained on (`trained_on.py`)
+    content.json          how the item file became features (`moerec.data.item_features`), or null
 
 Written whole or not at all. Read without torch; a reader refuses a format it does not know, a file
 whose hash is wrong, and weights that are not numbers.
@@ -27,12 +28,13 @@ from moerec import __version__
 from moerec.artifacts.files import new_folder, sha256
 from moerec.artifacts.trained_on import TrainedOn
 from moerec.data.id_map import IdMap
+from moerec.data.item_features import FeatureRecipe
 from moerec.errors import ArtifactError
 from moerec.types import ItemId
 
 T = TypeVar("T")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 POPULAR_LIMIT: Final = 1_000
 FILES: Final = (
     "config.json",
@@ -40,6 +42,7 @@ FILES: Final = (
     "items.json",
     "popular.json",
     "trained.safetensors",
+    "content.json",
 )
 
 
@@ -97,6 +100,7 @@ class BundleContents:
     training: dict[str, Any]
     metrics: dict[str, float]
     created: str
+    content: FeatureRecipe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class Bundle:
     titles: list[str | None]
     categories: list[list[str]]
     popular: list[PopularItem]
+    content: FeatureRecipe | None
 
     @property
     def version(self) -> str:
@@ -149,6 +154,7 @@ def write_bundle(path: Path, contents: BundleContents, *, replace: bool = False)
             {"users": trained.users, "lengths": trained.lengths, "digests": trained.digests},
             folder / "trained.safetensors",
         )
+        (folder / "content.json").write_bytes(_json(contents.content))
         (folder / "manifest.json").write_bytes(_json(_manifest(folder, contents)))
     return read_bundle(path)
 
@@ -188,15 +194,27 @@ def _read_checked(path: Path) -> Bundle:
                 "Copy the bundle again, or train again.",
             )
     items = _decode(path / "items.json", ItemList)
+    config = _decode(path / "config.json", dict[str, int | float])
     return Bundle(
         path=path,
         manifest=manifest,
-        config=_decode(path / "config.json", dict[str, int | float]),
+        config=config,
         id_map=IdMap(items.ids),
         titles=items.titles,
         categories=items.categories,
         popular=_decode(path / "popular.json", list[PopularItem]),
+        content=_read_recipe(path / "content.json", config),
     )
+
+
+def _read_recipe(path: Path, config: dict[str, int | float]) -> FeatureRecipe | None:
+    recipe = _decode(path, FeatureRecipe | None)
+    if config.get("features", 0) != (len(recipe.hashes) if recipe else 0):
+        raise ArtifactError(
+            f"{path} and the model's configuration disagree about the features of the items",
+            "Copy the bundle again, or train again.",
+        )
+    return recipe
 
 
 def _require_numbers(weights: dict[str, NDArray[Any]], path: Path) -> None:

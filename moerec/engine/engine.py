@@ -167,7 +167,7 @@ class Engine:
         starts = torch.cat([torch.zeros(1, dtype=torch.int64), ends[:-1]])
         events = _flat([event for ranking in rankings for event in ranking.history])
         users = self._model.user_vectors(
-            events.to(self._device), starts.to(self._device), ends.to(self._device)
+            events.to(self._device), starts.to(self._device), ends.to(self._device), self._items
         )
         experts = users.experts.tolist()
         for row, ranking in enumerate(rankings):

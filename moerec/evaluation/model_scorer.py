@@ -42,7 +42,7 @@ class ModelScorer:
         return result
 
     def _batch(self, histories: list[History]) -> NDArray[np.float32]:
-        users = encode(self._model, histories)
+        users = encode(self._model, histories, self._item_vectors)
         with torch.inference_mode():
             scores: NDArray[np.float32] = (
                 self._model.score(users.vectors, users.recent, self._item_vectors)
@@ -53,9 +53,14 @@ class ModelScorer:
         return scores
 
 
-def encode(model: MoERecommender, histories: Sequence[History]) -> UserVectors:
-    """The vectors of histories, none of them empty, in one batch on the model's device."""
-    return model.user_vectors(*flat_events(model, histories))
+def encode(
+    model: MoERecommender, histories: Sequence[History], vectors_VD: Tensor | None = None
+) -> UserVectors:
+    """The vectors of histories, none of them empty, in one batch on the model's device.
+
+    `vectors_VD` are the model's `item_vectors`, from who has them already.
+    """
+    return model.user_vectors(*flat_events(model, histories), vectors_VD)
 
 
 def flat_events(

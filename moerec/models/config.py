@@ -30,6 +30,8 @@ class ModelConfig:
 
     One expert (`experts`, `min_experts`, `max_experts` and `mean_experts` all 1) is a dense model: it
     has no router.
+    * `features` F of the items' content and `feature_entries`, the (item, feature) pairs; 0 without;
+    * `id_dropout` in [0, 1): the share of items that are their content alone in a training step.
     """
 
     items: int
@@ -49,6 +51,9 @@ class ModelConfig:
     gated: int = 1
     user_routing: int = 1
     neighbors: int = 0
+    features: int = 0
+    feature_entries: int = 0
+    id_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         rules = {
@@ -68,6 +73,11 @@ class ModelConfig:
             "temperature must be positive": self.temperature > 0,
             "dropout must lie in [0, 1)": 0.0 <= self.dropout < 1.0,
             "uses_time must be 0 or 1": self.uses_time in (0, 1),
+            "features and feature_entries are both 0, or both positive": (
+                min(self.features, self.feature_entries) >= 1
+                or self.features == self.feature_entries == 0
+            ),
+            "id_dropout must lie in [0, 1)": 0.0 <= self.id_dropout < 1.0,
         }
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:

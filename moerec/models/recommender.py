@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from moerec.models.config import SUMMARY_EVENTS, ModelConfig
+from moerec.models.content import ItemContent
 from moerec.models.encoder import Encoder
 from moerec.models.events import Events
 from moerec.models.router import Routing
@@ -53,38 +54,67 @@ class MoERecommender(nn.Module):
             self.embedding.weight[PADDING].zero_()
         self.encoder = Encoder(config)
         self.transitions = Transitions(config.items, config.neighbors)
+        self.content = ItemContent(config) if config.features else None
 
     def forward(
-        self, events_BL: Events, prefix_BP: Events, masked: list[Tensor] | None = None
+        self,
+        events_BL: Events,
+        prefix_BP: Events,
+        masked: list[Tensor] | None = None,
+        vectors_VD: Tensor | None = None,
     ) -> tuple[Tensor, list[Routing]]:
         """Hidden rows [B, L, D] (not yet normalised) and the routing of each layer.
 
         `events_BL` has padding after a history's end. `prefix_BP` are the events before the first
         column, newest last, padding before the oldest: they feed the summary alone. `masked` names
         for each layer the experts that must not run, bool [N, E] over the valid events, or [E].
+        Who has called `item_vectors` already gives the result as `vectors_VD`.
         """
+        if vectors_VD is None:
+            vectors_VD = self.item_vectors()
         prefix = prefix_BP.items if self.config.uses_summary else prefix_BP.items[:, :0]
-        summary_BD = self.encoder.last_summary(self._embed(prefix))
+        summary_BD = self.encoder.last_summary(self._embed(prefix, vectors_VD))
         # Places stand in for the times of a log without times; those of live events are another scale.
         times_BL = events_BL.times if self.config.uses_time else torch.zeros_like(events_BL.times)
+        embedded_BLD = self._embed(events_BL.items, vectors_VD)
         hidden_BLD, routings = self.encoder(
-            self._embed(events_BL.items), times_BL, events_BL.items != PADDING, summary_BD, masked
+            embedded_BLD, times_BL, events_BL.items != PADDING, summary_BD, masked
         )
         return hidden_BLD, routings
 
     def item_vectors(self) -> Tensor:
-        """[V + 1, D], each of length 1 but the padding row, which is zero."""
-        return functional.normalize(self.embedding.weight, dim=1)
+        """[V + 1, D]: the items as the encoder reads them and as they are scored.
+
+        Each has length 1; the padding row is zero, and so is an item without events and content.
+        In training some items lose their id's part, others at each call.
+        """
+        vectors_VD = self.embedding.weight
+        if self.content is not None:
+            vectors_VD = self.content(vectors_VD)
+        return functional.normalize(vectors_VD, dim=1)
 
     @torch.inference_mode()
-    def user_vectors(self, events: Events, starts: Tensor, ends: Tensor) -> UserVectors:
+    def vectors_of(self, offsets: Tensor, features: Tensor, weights: Tensor) -> Tensor:
+        """Vectors [n, D] of n items that the catalogue lacks, from their content alone.
+
+        Rows as in `moerec.data.item_features.ItemFeatures`, without the padding row. Zero for an item
+        without a known feature, and in a model without content.
+        """
+        if self.content is None:
+            return self.embedding.weight.new_zeros(len(offsets) - 1, self.config.dim)
+        return functional.normalize(self.content.sums(offsets, features, weights), dim=1)
+
+    @torch.inference_mode()
+    def user_vectors(
+        self, events: Events, starts: Tensor, ends: Tensor, vectors_VD: Tensor | None = None
+    ) -> UserVectors:
         """User b's history is `events[starts[b]:ends[b]]`, oldest first, without padding, never empty.
 
         Offline evaluation, notebooks and the engine all come through here. At most `config.reach`
-        events before `ends` are read.
+        events before `ends` are read. `vectors_VD` as in `forward`.
         """
         windows, prefixes, lengths = self.cut(events, starts, ends)
-        hidden_BLD, routings = self(windows, prefixes)
+        hidden_BLD, routings = self(windows, prefixes, vectors_VD=vectors_VD)
         last_B1 = lengths[:, None] - 1
         last_BD = hidden_BLD.gather(1, last_B1[..., None].expand(-1, -1, hidden_BLD.shape[2]))[:, 0]
         # Routing is over valid tokens, history after history: the newest is at the running total.
@@ -118,8 +148,8 @@ class MoERecommender(nn.Module):
         """
         return self.transitions.mix(users_BD @ items_VD.T, recent_BR, self.config.temperature)
 
-    def _embed(self, items: Tensor) -> Tensor:
+    def _embed(self, items: Tensor, vectors_VD: Tensor) -> Tensor:
         # The same unit vectors as the item side's, scaled to about 1 a coordinate: an item's direction
         # is all there is of it.
-        vectors: Tensor = functional.normalize(self.embedding(items), dim=-1)
+        vectors = functional.embedding(items, vectors_VD, padding_idx=PADDING)
         return vectors * math.sqrt(self.config.dim)

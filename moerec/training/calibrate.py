@@ -76,9 +76,11 @@ def _encoded(model: MoERecommender, questions: Cases) -> Iterator[tuple[UserVect
     """Users of all questions with a history, batch by batch, with their rows; alike in length."""
     lengths = np.array([len(history) for history in questions.histories])
     order = [row for row in np.argsort(lengths, kind="stable").tolist() if lengths[row]]
+    with torch.inference_mode():
+        vectors_VD = model.item_vectors()
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        yield encode(model, [questions.histories[row] for row in rows]), rows
+        yield encode(model, [questions.histories[row] for row in rows], vectors_VD), rows
 
 
 def _log_normaliser(model: MoERecommender, users: UserVectors, items_VD: Tensor) -> Tensor:

@@ -18,6 +18,9 @@ MAX_EPOCHS: Final = 30
 NEIGHBORS: Final = 100
 """Likely next items that the bundle stores of each item."""
 
+ID_DROPOUT: Final = 0.2
+"""The share of items that a training step knows by their content alone, where there is content."""
+
 LARGEST_SEED: Final = 2**32 - 1
 
 LONG_HISTORY: Final = 30

@@ -23,12 +23,13 @@ from moerec.artifacts.files import storage_error
 from moerec.artifacts.trained_on import TrainedOn, fingerprint, ordered_fingerprint
 from moerec.data.id_map import IdMap, build_id_map
 from moerec.data.interactions import Interactions
+from moerec.data.item_features import FeatureRecipe, ItemFeatures, item_features, learn_recipe
 from moerec.data.items import ItemTable
 from moerec.data.sequences import build_histories
 from moerec.data.split import HoldOut, hold_out
 from moerec.errors import DataError, UsageError
 from moerec.models.loading import choose_device
-from moerec.training.config import LARGEST_SEED, NEIGHBORS, LogSize, TrainConfig, presets
+from moerec.training.config import ID_DROPOUT, LARGEST_SEED, NEIGHBORS, LogSize, TrainConfig, presets
 from moerec.training.distributed import ALONE, Group
 from moerec.training.finish import Finished, finish, sampled_cases
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
@@ -63,6 +64,7 @@ class _Begun:
     data: TrainingData
     id_map: IdMap
     held: HoldOut
+    recipe: FeatureRecipe | None
     device: torch.device
 
 
@@ -128,6 +130,7 @@ def _begin(
     id_map = build_id_map(interactions, items)
     histories = build_histories(interactions, id_map)
     held = hold_out("none" if options.fit_all else options.split, histories, interactions.has_time)
+    recipe, content = _content(items, id_map)
     data = TrainingData(
         histories,
         held.train_lengths,
@@ -135,11 +138,12 @@ def _begin(
         ordered_fingerprint(histories, id_map),
         held.rule,
         interactions.has_time,
+        content,
     )
     trainer = _trainer(data, id_map, options, device, checkpoint, watch, group)
     if resumes:
         trainer.resume()
-    return _Begun(trainer, data, id_map, held, device)
+    return _Begun(trainer, data, id_map, held, recipe, device)
 
 
 def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> bool:
@@ -195,6 +199,13 @@ def _trainer(
         )
     size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), len(id_map), data.has_time)
     model_config, config = presets(size, seed=options.seed)
+    if data.content is not None:
+        model_config = replace(
+            model_config,
+            features=data.content.size,
+            feature_entries=len(data.content.features),
+            id_dropout=ID_DROPOUT,
+        )
     if options.epochs is not None:
         config = replace(config, epochs=options.epochs)
     return Trainer(
@@ -206,6 +217,17 @@ def _trainer(
         watch=watch,
         group=group,
     )
+
+
+def _content(
+    items: ItemTable | None, id_map: IdMap
+) -> tuple[FeatureRecipe | None, ItemFeatures | None]:
+    """What the item file says of the catalogue, and how it was read; None if it says nothing."""
+    recipe = None if items is None else learn_recipe(items)
+    if items is None or recipe is None:
+        return None, None
+    indexes = id_map.indexes(items.frame.get_column("item_id"))
+    return recipe, item_features(recipe, items, indexes, len(id_map))
 
 
 def _contents(
@@ -243,6 +265,7 @@ def _contents(
         },
         metrics=metrics,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        content=begun.recipe,
     )
 
 

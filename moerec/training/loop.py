@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from moerec.data.item_features import ItemFeatures
 from moerec.data.sequences import Histories
 from moerec.errors import DistributedError
 from moerec.evaluation.baselines import item_counts
@@ -44,7 +45,7 @@ class TrainingData:
     `has_time` says whether timestamps are times, not places. Without validation the last epoch's weights
     are kept. `fingerprint` names the log with the order of
     its users, items and events, `split` the rule of what is held out: a checkpoint of others is not
-    continued.
+    continued. `content` are the features of the items, if there are any.
     """
 
     histories: Histories
@@ -53,6 +54,7 @@ class TrainingData:
     fingerprint: str
     split: str
     has_time: bool
+    content: ItemFeatures | None = None
 
     def item_counts(self, catalogue: int) -> NDArray[np.int64]:
         """How many training events each item has, int64 [V + 1]; the padding has 0."""
@@ -112,11 +114,12 @@ class Trainer:
         self._checkpoint = checkpoint
         self._watch = watch
         self._group = group
+        counts = torch.as_tensor(data.item_counts(model_config.items))
+        candidates = self._place_content(counts > 0)
+        sampler = NegativeSampler(counts, candidates)
         self._average = AveragedWeights(self._model, config.average_steps)
         self._optimizer = make_optimizer(self._model, config)
-        counts = torch.as_tensor(data.item_counts(model_config.items))
-        sampler = NegativeSampler(counts)
-        self._stepper = Stepper(self._model, self._optimizer, config, sampler, group)
+        self._stepper = Stepper(self._model, self._optimizer, config, sampler, candidates, group)
         self._segments = Segments(
             data.histories,
             data.train_lengths,
@@ -136,6 +139,7 @@ class Trainer:
             "training": self._config.to_dict(),
             "log": self._data.fingerprint,
             "split": self._data.split,
+            "items": self._data.content.digest() if self._data.content else "",
         }
 
     def resume(self) -> Position:
@@ -171,6 +175,18 @@ class Trainer:
                 f"{', '.join(differing)} differ",
                 "Give every machine the same log, the same options and the same version of moerec.",
             )
+    def _place_content(self, trained: Tensor) -> Tensor | None:
+        """Fill the model's table of features; which items may be negatives, None for all.
+
+        An item without a training event would be a negative at every step and a target at none: its
+        features would be taught that nobody wants them. With content it is left out.
+        """
+        content, module = self._data.content, self._model.content
+        if content is None or module is None:
+            return None
+        arrays = (content.offsets, content.features, content.weights)
+        module.fill(*(torch.as_tensor(array) for array in arrays), trained)
+        return trained.to(self._device)
 
     def _finished(self) -> bool:
         position = self._position

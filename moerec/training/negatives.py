@@ -7,12 +7,17 @@ from torch import Tensor
 class NegativeSampler:
     """Draws M items a step, with repetition, from 0.5 * uniform + 0.5 * popularity^0.75."""
 
-    def __init__(self, counts: Tensor) -> None:
-        """`counts` [V + 1]: training events of each item; the padding row is never drawn."""
+    def __init__(self, counts: Tensor, candidates: Tensor | None = None) -> None:
+        """`counts` [V + 1]: training events of each item; the padding row is never drawn.
+
+        `candidates` bool [V + 1] are the items that may be drawn, by default all.
+        """
         smoothed = counts.to(torch.float64).clone() ** 0.75
-        smoothed[0] = 0.0
         uniform = torch.ones_like(smoothed)
-        uniform[0] = 0.0
+        if candidates is not None:
+            uniform *= candidates
+            smoothed *= candidates
+        smoothed[0] = uniform[0] = 0.0
         self._probabilities = 0.5 * uniform / uniform.sum() + 0.5 * smoothed / smoothed.sum()
 
     def draw(self, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        matrix = parameter.ndim >= 2 and not name.startswith("embedding")
+        matrix = parameter.ndim >= 2 and "embedding" not in name
         (decayed if matrix and "bias" not in name else free).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},

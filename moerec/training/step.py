@@ -41,13 +41,16 @@ class Stepper:
         optimizer: torch.optim.Optimizer,
         config: TrainConfig,
         sampler: NegativeSampler,
+        candidates: Tensor | None = None,
         group: Group = ALONE,
     ) -> None:
+        """`candidates` bool [V + 1]: the items that the full softmax is over, by default all."""
         self._model = model
         self._parameters = list(model.parameters())
         self._optimizer = optimizer
         self._config = config
         self._sampler = sampler
+        self._candidates = candidates
         self._group = group
         self._layers = [layer for layer in model.modules() if isinstance(layer, MoELayer)]
 
@@ -79,9 +82,10 @@ class Stepper:
         asked = batch.targets > 0
         masked = self._masked(batch, generator)
         with reduced_precision(device, self._config.precision):
-            hidden, routings = self._model(batch.inputs, batch.prefix, masked)
+            vectors = self._model.item_vectors()
+            hidden, routings = self._model(batch.inputs, batch.prefix, masked, vectors)
             rows = functional.normalize(hidden[asked].float(), dim=1)
-            loss = self._loss(rows, batch.targets[asked], generator)
+            loss = self._loss(rows, vectors, batch.targets[asked], generator)
         # The mean over the targets of all shares is the sum of their means by their weights.
         loss = loss * (len(rows) / batch.all_targets)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -105,10 +109,15 @@ class Stepper:
             masked.append(masked_BE.to(owner_N.device)[owner_N])
         return masked
 
-    def _loss(self, rows: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        vectors = self._model.item_vectors()
+    def _loss(
+        self, rows: Tensor, vectors: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> Tensor:
         temperature = self._model.config.temperature
         if not self._config.negatives:
+            if self._candidates is not None:
+                padding = vectors[:1]
+                targets = self._candidates.cumsum(0)[targets]
+                vectors = torch.cat([padding, vectors[self._candidates]])
             return full_softmax(rows, vectors, targets, temperature)
         negatives, log_expected = self._sampler.draw(self._config.negatives, generator)
         return shared_softmax(
