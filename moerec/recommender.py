@@ -12,12 +12,14 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
 from moerec.artifacts.bundle import Bundle, copy_bundle, read_bundle
 from moerec.data.id_map import IdMap
 from moerec.data.interactions import ColumnNames, Interactions, from_frame, read_interactions
+from moerec.data.item_features import item_features
 from moerec.data.items import ItemTable
 from moerec.data.sequences import History, build_histories
 from moerec.errors import UsageError
@@ -41,7 +43,8 @@ class Recommender:
 
     def __init__(self, bundle: Bundle, interactions: Interactions | None = None) -> None:
         self.bundle = bundle
-        self._scorer = ModelScorer(load_model(bundle.config, bundle.weights()))
+        self._model = load_model(bundle.config, bundle.weights())
+        self._scorer = ModelScorer(self._model)
         self._histories: dict[UserId, History] = {}
         if interactions is not None:
             histories = build_histories(interactions, bundle.id_map)
@@ -130,6 +133,24 @@ class Recommender:
                 "Give item ids as they stand in the log it was trained on.",
             )
         return self._lists([known], k, exclude_seen)[0]
+
+    def item_vectors_of(self, items: ItemTable) -> NDArray[np.float32]:
+        """Where items that came after the training belong: [n, D] of length 1, from content alone.
+
+        A user's score for such an item is the cosine of the two vectors, as for any other. An item of
+        which the bundle recognises nothing gets zeros. UsageError if the bundle knows no content.
+        """
+        if self.bundle.content is None:
+            raise UsageError(
+                "this bundle was trained without the content of items, so it cannot place new ones",
+                "Train with --items FILE.",
+            )
+        count = len(items.frame)
+        rows = np.arange(1, count + 1, dtype=np.int32)
+        content = item_features(self.bundle.content, items, rows, count)
+        arrays = (content.offsets[1:], content.features, content.weights)
+        vectors = self._model.vectors_of(*(torch.as_tensor(array) for array in arrays))
+        return np.asarray(vectors.numpy(), dtype=np.float32)
 
     def save(self, path: Path | str) -> Path:
         """Copy the bundle to a new folder; `moerec serve --bundle` takes it."""

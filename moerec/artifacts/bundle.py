@@ -6,7 +6,7 @@
     items.json            external ids in order of the item index, titles, categories
     popular.json          the most frequent items of the training events, for the day the engine is away
     trained.safetensors   which events were trained on (`trained_on.py`)
-    content.json          how the item file became features (`moerec.data.item_features`), or null
+    content.json          how the item file became features (`data/item_features.py`)
 
 Written whole or not at all. Read without torch; a reader refuses a format it does not know, a file
 whose hash is wrong, and weights that are not numbers.
@@ -86,6 +86,12 @@ class ItemList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     categories: list[list[str]]
 
 
+class ContentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `content.json` holds: None for a model that knows ids alone."""
+
+    recipe: FeatureRecipe | None
+
+
 @dataclass(frozen=True, slots=True)
 class BundleContents:
     """Everything that `write_bundle` needs."""
@@ -154,7 +160,7 @@ def write_bundle(path: Path, contents: BundleContents, *, replace: bool = False)
             {"users": trained.users, "lengths": trained.lengths, "digests": trained.digests},
             folder / "trained.safetensors",
         )
-        (folder / "content.json").write_bytes(_json(contents.content))
+        (folder / "content.json").write_bytes(_json(ContentFile(contents.content)))
         (folder / "manifest.json").write_bytes(_json(_manifest(folder, contents)))
     return read_bundle(path)
 
@@ -208,7 +214,7 @@ def _read_checked(path: Path) -> Bundle:
 
 
 def _read_recipe(path: Path, config: dict[str, int | float]) -> FeatureRecipe | None:
-    recipe = _decode(path, FeatureRecipe | None)
+    recipe = _decode(path, ContentFile).recipe
     if config.get("features", 0) != (len(recipe.hashes) if recipe else 0):
         raise ArtifactError(
             f"{path} and the model's configuration disagree about the features of the items",

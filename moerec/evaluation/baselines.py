@@ -1,6 +1,7 @@
-"""The bar to beat: popularity and a weighted Markov chain, learned from the training events alone.
+"""The bar to beat: popularity, a weighted Markov chain, and for items that nobody has seen, content.
 
-Letters: V items (column 0 is the padding), B histories, N training events.
+Each is learned from the training events alone, or from none.
+Letters: V items (column 0 is the padding), B histories, N training events, F features.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from moerec.data.item_features import ItemFeatures
 from moerec.data.sequences import History
 
 Scores = NDArray[np.float32]
@@ -20,6 +22,7 @@ DISTANCE_DECAY: Final = 0.85
 PSEUDO_COUNTS: Final = 20.0
 LAST_ITEMS: Final = 10
 RECENCY_DECAY: Final = 0.8
+CONTENT_DECAY: Final = 0.5
 
 
 def item_counts(items: NDArray[np.int32], catalogue: int) -> NDArray[np.int64]:
@@ -63,19 +66,41 @@ class MarkovChain:
 
     def scores(self, histories: Sequence[History]) -> Scores:
         """[B, V + 1]: sum over the last items of 0.8^k * P(next | item)."""
-        weights = self._recency(histories)
+        weights = _recency(histories, len(self._popularity), RECENCY_DECAY)
         learned = (weights @ self._rows).toarray()
         smoothed = (weights @ self._rest)[:, None] * self._popularity
         return np.asarray(learned + smoothed, dtype=np.float32)
 
-    def _recency(self, histories: Sequence[History]) -> sparse.csr_array:
-        """[B, V + 1]: what each of a history's last ten items counts."""
-        lasts = [history.items[-LAST_ITEMS:][::-1] for history in histories]
-        rows = np.repeat(np.arange(len(lasts)), [len(last) for last in lasts])
-        columns = np.concatenate([*lasts, np.zeros(0, np.int32)])
-        ages = np.concatenate([*(np.arange(len(last)) for last in lasts), np.zeros(0, np.int64)])
-        shape = (len(lasts), len(self._popularity))
-        return sparse.coo_array((RECENCY_DECAY**ages, (rows, columns)), shape=shape).tocsr()
+
+class ContentNeighbours:
+    """Items that are like the last ten of a history in content: tf-idf cosines, no learning.
+
+    The k-th item from the end counts 0.5^k. It alone can rank items that have no events.
+    """
+
+    name = "content-kNN"
+
+    def __init__(self, features: ItemFeatures) -> None:
+        shape = (len(features.offsets) - 1, features.size)
+        parts = (features.weights, features.features, features.offsets)
+        self._rows = sparse.csr_array(parts, shape=shape)
+
+    def scores(self, histories: Sequence[History]) -> Scores:
+        """[B, V + 1]: the weighted mean of the cosines with the last items."""
+        weights = _recency(histories, self._rows.shape[0], CONTENT_DECAY)
+        profiles = weights @ self._rows
+        total = np.maximum(weights.sum(axis=1), 1.0)
+        cosines = (profiles @ self._rows.T).toarray()
+        return np.asarray(cosines / total[:, None], dtype=np.float32)
+
+
+def _recency(histories: Sequence[History], width: int, decay: float) -> sparse.csr_array:
+    """[B, V + 1]: what each of a history's last ten items counts; the newest counts 1."""
+    lasts = [history.items[-LAST_ITEMS:][::-1] for history in histories]
+    rows = np.repeat(np.arange(len(lasts)), [len(last) for last in lasts])
+    columns = np.concatenate([*lasts, np.zeros(0, np.int32)])
+    ages = np.concatenate([*(np.arange(len(last)) for last in lasts), np.zeros(0, np.int64)])
+    return sparse.coo_array((decay**ages, (rows, columns)), shape=(len(lasts), width)).tocsr()
 
 
 def transition_counts(

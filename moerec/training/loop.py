@@ -184,8 +184,12 @@ class Trainer:
         content, module = self._data.content, self._model.content
         if content is None or module is None:
             return None
-        arrays = (content.offsets, content.features, content.weights)
-        module.fill(*(torch.as_tensor(array) for array in arrays), trained)
+        module.fill(
+            torch.as_tensor(content.offsets),
+            torch.as_tensor(content.features),
+            torch.as_tensor(content.weights),
+            trained,
+        )
         return trained.to(self._device)
 
     def _finished(self) -> bool:
