@@ -119,7 +119,7 @@ class _Tally:
     def __init__(self, model: MoERecommender) -> None:
         self._model = model.eval()
         with torch.inference_mode():
-            self._item_vectors = model.item_vectors().float()
+            self._item_vectors = model.item_vectors()
         config = model.config
         self._awake_LVE = np.zeros((config.layers, config.items + 1, config.experts), np.int64)
         self._awake_LPE = np.zeros((config.layers, len(PLACES), config.experts), np.int64)
@@ -132,7 +132,7 @@ class _Tally:
     @torch.inference_mode()
     def add(self, histories: Sequence[History], targets_B: NDArray[np.int32]) -> None:
         """Histories that are not empty, and what came next (0: not in the catalogue)."""
-        hidden_ND, routings = _encode(self._model, histories)
+        hidden_ND, routings = _encode(self._model, histories, self._item_vectors)
         windows = [history[-self._model.config.receptive_field :] for history in histories]
         items_N = np.concatenate([window.items for window in windows])
         newest_N = np.zeros(len(items_N), dtype=np.bool_)
@@ -201,13 +201,15 @@ class _Tally:
         )
 
 
-def _encode(model: MoERecommender, histories: Sequence[History]) -> tuple[Tensor, list[Routing]]:
+def _encode(
+    model: MoERecommender, histories: Sequence[History], vectors_VD: Tensor
+) -> tuple[Tensor, list[Routing]]:
     """Hidden rows [N, D] of each history's last R events, history after history, and their routing.
 
     The one place that calls the model; it reads what `MoERecommender.user_vectors` reads.
     """
     windows_BT, prefixes_BP, _ = model.cut(*flat_events(model, histories))
-    hidden_BTD, routings = model(windows_BT, prefixes_BP)
+    hidden_BTD, routings = model(windows_BT, prefixes_BP, vectors_VD=vectors_VD)
     return hidden_BTD[windows_BT.items != PADDING], routings
 
 

@@ -71,7 +71,8 @@ class Router(nn.Module):
     ) -> Routing:
         """Route N tokens. `masked_NE` (bool, [N, E] or [E]) names experts that must not be chosen.
 
-        `summary_ND` may be missing where the model does not route by it. At least `min_experts` experts of every token must stay unmasked.
+        `summary_ND` may be missing where the model does not route by it. At least `min_experts`
+        experts of every token must stay unmasked.
         """
         scores_NE = self.scores(x_ND, summary_ND)
         ranked_NK, experts_NK = self.rank(scores_NE, masked_NE)

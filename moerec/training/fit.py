@@ -29,7 +29,14 @@ from moerec.data.sequences import build_histories
 from moerec.data.split import HoldOut, hold_out
 from moerec.errors import DataError, UsageError
 from moerec.models.loading import choose_device
-from moerec.training.config import ID_DROPOUT, LARGEST_SEED, NEIGHBORS, LogSize, TrainConfig, presets
+from moerec.training.config import (
+    ID_DROPOUT,
+    LARGEST_SEED,
+    NEIGHBORS,
+    LogSize,
+    TrainConfig,
+    presets,
+)
 from moerec.training.distributed import ALONE, Group
 from moerec.training.finish import Finished, finish, sampled_cases
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData

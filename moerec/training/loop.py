@@ -175,6 +175,7 @@ class Trainer:
                 f"{', '.join(differing)} differ",
                 "Give every machine the same log, the same options and the same version of moerec.",
             )
+
     def _place_content(self, trained: Tensor) -> Tensor | None:
         """Fill the model's table of features; which items may be negatives, None for all.
 

@@ -1,4 +1,4 @@
-"""The cost of the encoder: against torch's own count of what was carried out, and the sizes of real modules."""
+"""The cost of the encoder: against torch's own count of what was done, and the sizes of modules."""
 
 from dataclasses import replace
 
