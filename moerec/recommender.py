@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -62,6 +62,7 @@ class Recommender:
         split: str = "leave-one-out",
         fit_all: bool = False,
         epochs: int | None = None,
+        liked: float | None = None,
         seed: int = 0,
         device: str = "auto",
         verbose: bool = True,
@@ -77,7 +78,9 @@ class Recommender:
         interactions = from_frame(frame, columns)
         scratch = tempfile.mkdtemp(prefix="moerec-") if out is None else ""
         folder = Path(scratch, out or "bundle")
-        options = FitOptions(split=split, fit_all=fit_all, epochs=epochs, seed=seed, device=device)
+        options = FitOptions(
+            split=split, fit_all=fit_all, epochs=epochs, liked=liked, seed=seed, device=device
+        )
         with TrainingDisplay(Console(quiet=not verbose)) as display:
             bundle = fit_bundle(
                 interactions, folder, items=items, options=options, watch=display.update
@@ -123,6 +126,32 @@ class Recommender:
 
         UsageError if none of the items is known, or for a `k` below 1.
         """
+        return self._lists([self._known(history)], k, exclude_seen)[0]
+
+    def rank(
+        self,
+        history: Sequence[str | int] | History,
+        items: Sequence[str | int],
+        by: Literal["next", "liked"] = "next",
+    ) -> list[Recommendation]:
+        """The given items, best first, after a history as in `recommend_for`.
+
+        By "next" the score is that of the lists, by "liked" the probability that the user likes the
+        item. Items the bundle does not know are left out. UsageError if it knows none of the history,
+        or was trained on a log without values and is asked for "liked".
+        """
+        known = self._known(history)
+        asked = np.unique(self.bundle.id_map.indexes([str(item) for item in items]))
+        asked = asked[asked != 0].astype(np.int32)
+        if by == "liked":
+            found = self._scorer.liked([known], [asked])[0]
+        else:
+            found = self._scorer.scores([known])[0][asked]
+        scores = np.zeros(len(self.bundle.id_map) + 1, np.float32)
+        scores[asked] = found
+        return self._named(asked[np.argsort(-found, kind="stable")].tolist(), scores)
+
+    def _known(self, history: Sequence[str | int] | History) -> History:
         if not isinstance(history, History):
             ids = [str(item) for item in history]
             history = History.of_items(self.bundle.id_map.indexes(ids))
@@ -132,7 +161,7 @@ class Recommender:
                 "the bundle knows none of the items of this history",
                 "Give item ids as they stand in the log it was trained on.",
             )
-        return self._lists([known], k, exclude_seen)[0]
+        return known
 
     def item_vectors_of(self, items: ItemTable) -> NDArray[np.float32]:
         """Where items that came after the training belong: [n, D] of length 1, from content alone.

@@ -36,7 +36,15 @@ def add_train(verbs: "Verbs") -> None:
         default="leave-one-out",
         metavar="RULE",
         help="what is kept out of the weights for validation and test: leave-one-out (default; a "
-        "user's last two events) or time:0.1 (the last 10%% of all events twice)",
+        "user's last two events), time:0.1 (the last 10%% of all events twice) or user-ratio:0.2 (the "
+        "last 20%% of each user's events)",
+    )
+    parser.add_argument(
+        "--liked",
+        type=float,
+        metavar="VALUE",
+        help="an event with this value or more is liked (default: from the middle of the log's values "
+        "on, 3 of 1 to 5, or from their median where nearly all lie on one side)",
     )
     parser.add_argument(
         "--fit-all", action="store_true", help="train on every event, hold out none"
@@ -83,6 +91,7 @@ def _train_in(group: "Group", options: argparse.Namespace) -> None:
         device=options.device,
         seed=options.seed,
         epochs=options.epochs,
+        liked=options.liked,
         unfinished="resume" if options.resume else "restart" if options.restart else "refuse",
         replace=options.replace,
     )
@@ -110,7 +119,8 @@ def add_evaluate(verbs: "Verbs") -> None:
         "evaluate",
         help="rank held-out events, beside baselines",
         description="Full ranking of each user's held-out event over the whole catalogue. Seen items are "
-        "removed, ties count against the model. The split is the one the bundle was trained with.",
+        "removed, ties count against the model. The split is the one the bundle was trained with. Where the "
+        "log has values, relevance too: of the held-out items a user rated, are the first ones liked?",
     )
     parser.add_argument("bundle", metavar="BUNDLE")
     parser.add_argument("data", metavar="DATA", help="the log the bundle was trained on")
@@ -150,6 +160,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     from moerec.artifacts.bundle import read_bundle
     from moerec.data.interactions import read_interactions
+    from moerec.evaluation.relevance_table import NO_RELEVANCE, relevance_notes, relevance_table
     from moerec.evaluation.report import evaluate_bundle, routing_of
     from moerec.evaluation.routing_table import routing_notes, routing_table
     from moerec.models.loading import choose_device
@@ -180,6 +191,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     console.print(report.table())
     for note in report.notes():
         console.print(note, highlight=False)
+    if report.relevance is None:
+        console.print(NO_RELEVANCE, highlight=False, soft_wrap=True)
+    else:
+        console.print(relevance_table(report.relevance))
+        for note in relevance_notes(report.relevance):
+            console.print(note, highlight=False, soft_wrap=True)
     if options.experts and routing is not None:
         console.print(routing_table(routing))
         for note in routing_notes(routing):

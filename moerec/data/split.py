@@ -11,19 +11,22 @@ from moerec.errors import UsageError
 
 _NONE: Final = -1
 _LEAST_EVENTS: Final = 3
-_RULES: Final = 'Use "leave-one-out", "time:0.1" (the last 10 % of all events), or "none".'
+_RULES: Final = (
+    'Use "leave-one-out", "time:0.1" (the last 10 % of all events), "user-ratio:0.2" (the last 20 % of '
+    'each user\'s), or "none".'
+)
 
 
 @dataclass(frozen=True)
 class HoldOut:
     """A split of U users' histories.
 
-    * `rule`: "leave-one-out", "time:FRACTION" or "none";
+    * `rule`: "leave-one-out", "time:FRACTION", "user-ratio:FRACTION" or "none";
     * `train_lengths` int32 [U]: the user's first so many events may be trained on;
     * `validation_at`, `test_at` int32 [U]: place of the user's target in the history, or -1.
 
     A target is predicted from the user's events before it. What trains ends before the validation
-    target and before the test target.
+    target and before the test target. With "user-ratio" every event from the test target on is held out.
     """
 
     rule: str
@@ -79,16 +82,39 @@ def by_time(histories: Histories, fraction: float) -> HoldOut:
     )
 
 
+def by_user_ratio(histories: Histories, fraction: float) -> HoldOut:
+    """The last `fraction` of each user's events is the test, the event before it validation.
+
+    Of n events round(fraction * n) are the test, halves up, at least 1 and at most n - 2; users with
+    under three events all train. The first event of a part is its target. UsageError unless
+    0 < fraction < 1.
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"a split cannot hold out {fraction} of each user's events", _RULES)
+    lengths = histories.lengths
+    long = lengths >= _LEAST_EVENTS
+    held = np.floor(fraction * lengths + 0.5).clip(1, np.maximum(lengths - 2, 1)).astype(np.int64)
+    first = np.where(long, lengths - held, _NONE)
+    return HoldOut(
+        f"user-ratio:{fraction:g}",
+        np.where(long, first - 1, lengths).astype(np.int32),
+        np.where(long, first - 1, _NONE).astype(np.int32),
+        first.astype(np.int32),
+    )
+
+
 def hold_out(rule: str, histories: Histories, has_time: bool) -> HoldOut:
-    """The split that `rule` names ("leave-one-out", "time:0.1", "none"); UsageError otherwise."""
+    """The split that `rule` names ("leave-one-out", "time:0.1", ...); UsageError for any other."""
     if rule == "leave-one-out":
         return leave_one_out(histories)
     if rule == "none":
         nothing = np.full(len(histories.users), _NONE, dtype=np.int32)
         return HoldOut("none", histories.lengths.astype(np.int32), nothing, nothing.copy())
     name, _, fraction = rule.partition(":")
-    if name != "time" or not _is_number(fraction):
+    if name not in ("time", "user-ratio") or not _is_number(fraction):
         raise UsageError(f"there is no split called {rule!r}", _RULES)
+    if name == "user-ratio":
+        return by_user_ratio(histories, float(fraction))
     if not has_time:
         raise UsageError("this log has no times, so it cannot be split by time", _RULES)
     return by_time(histories, float(fraction))

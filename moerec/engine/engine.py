@@ -146,6 +146,8 @@ class Engine:
             torch.stack([taste.recent for taste in tastes]),
             self._items,
         )
+        liked = [taste.liked for taste in tastes if taste.liked is not None]
+        scores = self._model.rerank(scores, torch.stack(liked) if liked else None)
         k = max(ranking.k for ranking in rankings)
         values, indexes = top_k(scores, k, [ranking.excluded for ranking in rankings])
         return [
@@ -172,7 +174,10 @@ class Engine:
         experts = users.experts.tolist()
         for row, ranking in enumerate(rankings):
             awake = [[expert for expert, on in enumerate(layer) if on] for layer in experts[row]]
-            ranking.taste = Taste(users.vectors[row].clone(), users.recent[row].clone(), awake)
+            liked = None if users.liked is None else users.liked[row].clone()
+            ranking.taste = Taste(
+                users.vectors[row].clone(), users.recent[row].clone(), awake, liked
+            )
             if ranking.state is not None:
                 ranking.state.taste = ranking.taste
 

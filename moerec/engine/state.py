@@ -29,12 +29,13 @@ class PastEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """The model's view of a history: `vector` [D], its `recent` items [R], newest first, and the
-    experts awake for its newest event, by layer."""
+    """The model's view of a history: `vector` [D], its `recent` items [R], newest first, the experts
+    awake for its newest event, by layer, and its row [G] for "liked", if the model has that head."""
 
     vector: Tensor
     recent: Tensor
     experts: list[list[int]]
+    liked: Tensor | None = None
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """The model as a `Scorer`: what evaluation, notebooks and the command line score with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moerec.data.sequences import History
+from moerec.errors import UsageError
 from moerec.models.events import Events
 from moerec.models.recommender import MoERecommender, UserVectors
 
@@ -28,29 +29,67 @@ class ModelScorer:
         with torch.inference_mode():
             self._item_vectors = model.item_vectors()
 
+    @property
+    def liked_from(self) -> float | None:
+        """The least value that counts as liked; None for a model without that head."""
+        return None if self._model.liked is None else self._model.config.liked_from
+
+    @property
+    def catalogue(self) -> int:
+        """How many items there are."""
+        return self._model.config.items
+
     def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
-        """float32 [B, V + 1]: cosines, raised by the table of transitions."""
+        """float32 [B, V + 1]: cosines, raised by the table of transitions, re-ranked by "liked"."""
         result = np.zeros((len(histories), len(self._item_vectors)), dtype=np.float32)
-        # Neighbours in length share a batch, so that little of it is padding.
-        order = sorted(
-            (row for row, history in enumerate(histories) if len(history)),
-            key=lambda row: len(histories[row]),
-        )
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            result[rows] = self._batch([histories[row] for row in rows])
+        for users, rows in encoded(self._model, histories, self._item_vectors):
+            with torch.inference_mode():
+                scores = self._model.score(users.vectors, users.recent, self._item_vectors)
+                scores = self._model.rerank(scores, users.liked)
+            result[rows] = scores.float().cpu().numpy()
         return result
 
-    def _batch(self, histories: list[History]) -> NDArray[np.float32]:
-        users = encode(self._model, histories, self._item_vectors)
+    def liked(
+        self, histories: Sequence[History], candidates: Sequence[NDArray[np.int32]]
+    ) -> list[NDArray[np.float32]]:
+        """The probability that each of a history's candidates (item indexes) will be liked.
+
+        UsageError if the model has no head for it.
+        """
+        head = self._model.liked
+        if head is None:
+            raise UsageError(
+                'this bundle does not know what is "liked": its log had no values to learn it from',
+                "Train on a log with ratings or another value (--value COLUMN).",
+            )
         with torch.inference_mode():
-            scores: NDArray[np.float32] = (
-                self._model.score(users.vectors, users.recent, self._item_vectors)
-                .float()
+            rows_UG = head.nobody().repeat(len(histories), 1)
+            for users, rows in encoded(self._model, histories, self._item_vectors):
+                if users.liked is not None:
+                    rows_UG[rows] = users.liked
+            return [
+                torch.sigmoid(head.logits(row_G[None], _indexes(items, row_G.device))[0])
                 .cpu()
                 .numpy()
-            )
-        return scores
+                for row_G, items in zip(rows_UG, candidates, strict=True)
+            ]
+
+
+def encoded(
+    model: MoERecommender, histories: Sequence[History], vectors_VD: Tensor | None = None
+) -> Iterator[tuple[UserVectors, list[int]]]:
+    """The vectors of all histories that are not empty, batch by batch, with their rows.
+
+    `vectors_VD` as in `encode`.
+    """
+    # Neighbours in length share a batch, so that little of it is padding.
+    order = sorted(
+        (row for row, history in enumerate(histories) if len(history)),
+        key=lambda row: len(histories[row]),
+    )
+    for start in range(0, len(order), BATCH):
+        rows = order[start : start + BATCH]
+        yield encode(model, [histories[row] for row in rows], vectors_VD), rows
 
 
 def encode(
@@ -77,3 +116,7 @@ def flat_events(
         torch.as_tensor(np.concatenate([history.values for history in recent])),
     )
     return flat.to(device), starts.to(device), ends.to(device)
+
+
+def _indexes(items: NDArray[np.int32], device: torch.device) -> Tensor:
+    return torch.as_tensor(items.astype(np.int64), device=device)[None]

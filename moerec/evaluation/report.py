@@ -22,8 +22,11 @@ from moerec.errors import UsageError
 from moerec.evaluation.baselines import item_counts
 from moerec.evaluation.calibration import Predictions
 from moerec.evaluation.evaluate import Cases, Evaluation, cases, evaluate
+from moerec.evaluation.factorisation import ItemLiking, MatrixFactorisation, rated_events
 from moerec.evaluation.lineup import Lineup, learn_baselines
 from moerec.evaluation.model_scorer import ModelScorer
+from moerec.evaluation.relevance import LikedScorer, Relevance, rated_cases, relevance
+from moerec.evaluation.relevance_table import relevance_figures
 from moerec.evaluation.routing import RoutingReport, measure_routing
 from moerec.models.loading import load_model
 
@@ -46,8 +49,8 @@ COLUMNS: Final = (
 class Report:
     """What was evaluated, and the results, best known first: the model, then the baselines.
 
-    `train_counts` int64 [V + 1] are the training events of each item; `liked` are the predictions of
-    the "liked" head on held-out values, where the bundle has one.
+    `train_counts` int64 [V + 1] are the training events of each item; `relevance` is what the head for
+    "liked" is worth on held-out values, where the bundle has one and there are some.
     """
 
     bundle: Bundle
@@ -59,7 +62,12 @@ class Report:
     short_users: int
     baseline_notes: list[str]
     train_counts: NDArray[np.int64]
-    liked: Predictions | None = None
+    relevance: Relevance | None = None
+
+    @property
+    def liked(self) -> Predictions | None:
+        """The predictions of the head for "liked", if there are any."""
+        return None if self.relevance is None else self.relevance.predictions
 
     @property
     def unknown_targets(self) -> int:
@@ -107,6 +115,8 @@ class Report:
             "baselines": self.baseline_notes,
             "results": {result.name: result.summary for result in self.results},
         }
+        if self.relevance is not None:
+            document["relevance"] = relevance_figures(self.relevance)
         if routing is not None:
             document["experts"] = routing.to_dict()
         write_file(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
@@ -178,7 +188,29 @@ def evaluate_bundle(
         short,
         learned.notes,
         train_counts=_train_counts(histories, held, len(bundle.id_map)),
+        relevance=_relevance(model, histories, held, part, baselines),
     )
+
+
+def _relevance(
+    model: ModelScorer, histories: Histories, held: HoldOut, part: Part, baselines: Lineup
+) -> Relevance | None:
+    """On every held-out event of `part` that has a value."""
+    if model.liked_from is None:
+        return None
+    users, places = held.targets(part)
+    ends = histories.lengths[users]
+    if part == "validation":
+        ends = np.where(held.test_at[users] >= 0, held.test_at[users], ends)
+    questions = rated_cases(histories, users, places.astype(np.int64), ends, model.liked_from)
+    if not len(questions):
+        return None
+    scorers: list[LikedScorer] = []
+    if baselines != "none":
+        rated = rated_events(histories, held.train_lengths)
+        scorers.append(MatrixFactorisation(rated, model.catalogue))
+        scorers.append(ItemLiking(rated, model.catalogue, model.liked_from))
+    return relevance(model, scorers, questions, model.liked_from)
 
 
 def routing_of(

@@ -30,6 +30,8 @@ class ModelConfig:
 
     One expert (`experts`, `min_experts`, `max_experts` and `mean_experts` all 1) is a dense model: it
     has no router.
+    * `liked_factors` F of each half of the head for "liked", 0 without a head, and `liked_from`, the least
+      value of an event that counts as liked;
     * `features` F of the items' content and `feature_entries`, the (item, feature) pairs; 0 without;
     * `id_dropout` in [0, 1): the share of items that are their content alone in a training step.
     """
@@ -54,6 +56,8 @@ class ModelConfig:
     features: int = 0
     feature_entries: int = 0
     id_dropout: float = 0.0
+    liked_factors: int = 0
+    liked_from: float = 0.0
 
     def __post_init__(self) -> None:
         rules = {
@@ -78,6 +82,7 @@ class ModelConfig:
                 or self.features == self.feature_entries == 0
             ),
             "id_dropout must lie in [0, 1)": 0.0 <= self.id_dropout < 1.0,
+            "liked_factors must not be negative": self.liked_factors >= 0,
         }
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:

@@ -16,6 +16,7 @@ from moerec.models.config import SUMMARY_EVENTS, ModelConfig
 from moerec.models.content import ItemContent
 from moerec.models.encoder import Encoder
 from moerec.models.events import Events
+from moerec.models.liked import LikedHead, joined
 from moerec.models.router import Routing
 from moerec.models.transitions import LAST_ITEMS, Transitions
 from moerec.types import PADDING
@@ -30,12 +31,14 @@ class UserVectors:
     """What a list is made from, for B users.
 
     `vectors` float32 [B, D] of length 1; `experts` bool [B, layers, E]: awake for the newest event;
-    `recent` int64 [B, 10]: the last items, newest first, 0 where there is none.
+    `recent` int64 [B, 10]: the last items, newest first, 0 where there is none; `liked` float32 [B, G]
+    the rows of the head for "liked", None in a model without one.
     """
 
     vectors: Tensor
     experts: Tensor
     recent: Tensor
+    liked: Tensor | None = None
 
 
 class MoERecommender(nn.Module):
@@ -55,6 +58,7 @@ class MoERecommender(nn.Module):
         self.encoder = Encoder(config)
         self.transitions = Transitions(config.items, config.neighbors)
         self.content = ItemContent(config) if config.features else None
+        self.liked = LikedHead(config) if config.liked_factors else None
 
     def forward(
         self,
@@ -125,7 +129,11 @@ class MoERecommender(nn.Module):
         age_R = torch.arange(1, LAST_ITEMS + 1, device=ends.device)
         place_BR = ends[:, None] - age_R
         recent_BR = events.at(place_BR, place_BR >= starts[:, None]).items
-        return UserVectors(functional.normalize(last_BD, dim=1), experts, recent_BR)
+        vectors_BD = functional.normalize(last_BD, dim=1)
+        liked_BG = None
+        if self.liked is not None:
+            liked_BG = self.liked.user_rows(vectors_BD, joined(prefixes, windows))
+        return UserVectors(vectors_BD, experts, recent_BR, liked_BG)
 
     def cut(self, events: Events, starts: Tensor, ends: Tensor) -> tuple[Events, Events, Tensor]:
         """What `forward` reads of user b's history `events[starts[b]:ends[b]]`, never empty.
@@ -147,6 +155,15 @@ class MoERecommender(nn.Module):
         `users_BD` and `recent_BR` are `vectors` and `recent` of `UserVectors`.
         """
         return self.transitions.mix(users_BD @ items_VD.T, recent_BR, self.config.temperature)
+
+    def rerank(self, scores_BV: Tensor, users_BG: Tensor | None) -> Tensor:
+        """The scores of `score` with their best in a new order by "liked"; as they are without a head.
+
+        `users_BG` is `liked` of `UserVectors`.
+        """
+        if self.liked is None or users_BG is None or self.liked.weight == 0:
+            return scores_BV
+        return self.liked.rerank(scores_BV, users_BG, self.config.temperature)
 
     def _embed(self, items: Tensor, vectors_VD: Tensor) -> Tensor:
         # The same unit vectors as the item side's, scaled to about 1 a coordinate: an item's direction

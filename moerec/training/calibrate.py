@@ -2,21 +2,23 @@
 
 * the thresholds of the routers, so that in evaluation mode a token wakes the mean number of experts
   that the configuration asks for;
-* the weight of the table of transitions beside the network.
+* the weight of the table of transitions beside the network;
+* how much a list minds what will be liked.
 
 Letters: U users, D width, V items, N tokens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moerec.evaluation import metrics
 from moerec.evaluation.evaluate import Cases, rank_targets
-from moerec.evaluation.model_scorer import encode
+from moerec.evaluation.model_scorer import encoded
 from moerec.models.encoder import Encoder
 from moerec.models.recommender import MoERecommender, UserVectors
 from moerec.models.router import Router
@@ -24,7 +26,10 @@ from moerec.models.router import Router
 SHARES: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the transitions in the mixture that are tried, 0 being the network alone."""
 
-BATCH: Final = 64
+LIKED_WEIGHTS: Final = (0.0, 0.1, 0.25, 0.5, 1.0)
+"""Weights of "liked" in a list that are tried; 1 ranks by P(next) * P(liked)."""
+
+Ranks = NDArray[np.int64]
 
 
 def calibrate_thresholds(model: MoERecommender, questions: Cases) -> None:
@@ -38,7 +43,7 @@ def calibrate_thresholds(model: MoERecommender, questions: Cases) -> None:
     for router in _routers(model.encoder):
         seen: list[Tensor] = []
         hook = router.register_forward_hook(_keep_optional_slots(seen))
-        for _ in _encoded(model, questions):
+        for _ in encoded(model, questions.histories):
             pass
         hook.remove()
         optional = torch.cat(seen)
@@ -60,27 +65,42 @@ def calibrate_transitions(
         return 0.0
     with torch.inference_mode():
         items_VD = model.item_vectors()
-        encoded = list(_encoded(model, questions))
-        logs = [_log_normaliser(model, users, items_VD) for users, _ in encoded]
+        batches = list(encoded(model, questions.histories, items_VD))
+        logs = [_log_normaliser(model, users, items_VD) for users, _ in batches]
         level = float(torch.cat(logs).mean().exp()) if logs else 0.0
     found = {}
     for share in shares:
         model.transitions.weight.fill_(share / (1 - share) * level)
-        found[share] = _ndcg(model, encoded, questions, items_VD)
+        found[share] = _ndcg(model, batches, questions, items_VD)
     best = max(shares, key=lambda share: found[share])
     model.transitions.weight.fill_(best / (1 - best) * level)
     return best
 
 
-def _encoded(model: MoERecommender, questions: Cases) -> Iterator[tuple[UserVectors, list[int]]]:
-    """Users of all questions with a history, batch by batch, with their rows; alike in length."""
-    lengths = np.array([len(history) for history in questions.histories])
-    order = [row for row in np.argsort(lengths, kind="stable").tolist() if lengths[row]]
+def calibrate_liked(
+    model: MoERecommender, questions: Cases, weights: Sequence[float] = LIKED_WEIGHTS
+) -> float:
+    """Set the weight of "liked" in lists to the one that ranks `questions` best; returns it.
+
+    0, and lists by the next item alone, unless a weight is better than that.
+    """
+    if model.liked is None or not len(questions):
+        return 0.0
     with torch.inference_mode():
-        vectors_VD = model.item_vectors()
-    for start in range(0, len(order), BATCH):
-        rows = order[start : start + BATCH]
-        yield encode(model, [questions.histories[row] for row in rows], vectors_VD), rows
+        items_VD = model.item_vectors()
+    ranks: dict[float, list[Ranks]] = {weight: [] for weight in weights}
+    for users, rows in encoded(model, questions.histories, items_VD):
+        past = [questions.histories[row] for row in rows]
+        with torch.inference_mode():
+            scores = model.score(users.vectors, users.recent, items_VD)
+            for weight in weights:
+                model.liked.weight.fill_(weight)
+                ranked = model.rerank(scores, users.liked).float().cpu().numpy()
+                ranks[weight].append(rank_targets(ranked, past, questions.targets[rows])[0])
+    none = np.zeros(0, np.int64)
+    best = max(weights, key=lambda weight: metrics.ndcg(np.concatenate([*ranks[weight], none]), 10))
+    model.liked.weight.fill_(best)
+    return best
 
 
 def _log_normaliser(model: MoERecommender, users: UserVectors, items_VD: Tensor) -> Tensor:
@@ -90,12 +110,12 @@ def _log_normaliser(model: MoERecommender, users: UserVectors, items_VD: Tensor)
 
 def _ndcg(
     model: MoERecommender,
-    encoded: Sequence[tuple[UserVectors, list[int]]],
+    batches: Sequence[tuple[UserVectors, list[int]]],
     questions: Cases,
     items_VD: Tensor,
 ) -> float:
     ranks = []
-    for users, rows in encoded:
+    for users, rows in batches:
         with torch.inference_mode():
             scores = model.score(users.vectors, users.recent, items_VD).float().cpu().numpy()
         past = [questions.histories[row] for row in rows]

@@ -1,6 +1,6 @@
 """From the trained network to the model that is served: transitions beside it, everything calibrated.
 
-network --table of transitions--> model --thresholds, weight (on validation)--> bundle
+network --table of transitions--> model --thresholds, weight (on validation)--> with "liked" --> bundle
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,12 @@ from moerec.evaluation.model_scorer import ModelScorer
 from moerec.models.config import ModelConfig
 from moerec.models.loading import load_model
 from moerec.models.recommender import MoERecommender
-from moerec.training.calibrate import calibrate_thresholds, calibrate_transitions
+from moerec.training.calibrate import (
+    calibrate_liked,
+    calibrate_thresholds,
+    calibrate_transitions,
+)
+from moerec.training.liked import with_liked
 from moerec.training.loop import Trained
 from moerec.training.transitions import transition_table
 
@@ -43,27 +48,34 @@ def finish(
     held: HoldOut,
     *,
     neighbors: int,
+    liked_from: float | None,
     device: torch.device,
     seed: int,
 ) -> Finished:
     """Count transitions of the events that `held` lets train, and calibrate on its validation events.
 
-    Without any, the newest events of the training stand in for the thresholds, and the share is fixed.
+    Without any, the newest events of the training stand in for the thresholds, the share is fixed, and
+    lists do not mind what is liked. The head for "liked" is there if `liked_from` says what that is.
     """
     config = replace(trained.config, neighbors=min(neighbors, trained.config.items))
     model = _with_transitions(config, trained.weights, histories, held).to(device)
     chosen = sampled_cases(histories, held, CALIBRATION_USERS, seed)
     if chosen is not None:
         calibrate_thresholds(model, chosen)
-        share = calibrate_transitions(model, chosen)
-        summary = evaluate(ModelScorer(model), chosen, config.items).summary
-        metrics = {f"validation_{name}": summary[name] for name in ("ndcg@10", "hr@10")}
+        metrics = {"transition_share": calibrate_transitions(model, chosen)}
     else:
         trained_on = _newest_trained(histories, held, seed)
         calibrate_thresholds(model, trained_on)
-        share, metrics = calibrate_transitions(model, trained_on, (UNVALIDATED_SHARE,)), {}
+        share = calibrate_transitions(model, trained_on, (UNVALIDATED_SHARE,))
+        metrics = {"transition_share": share}
+    if liked_from is not None:
+        model = with_liked(model, histories, held.train_lengths, liked_from, seed)
+        metrics["liked_weight"] = calibrate_liked(model, chosen) if chosen is not None else 0.0
+    if chosen is not None:
+        summary = evaluate(ModelScorer(model), chosen, config.items).summary
+        metrics |= {f"validation_{name}": summary[name] for name in ("ndcg@10", "hr@10")}
     weights = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
-    return Finished(config, weights, metrics | {"transition_share": share})
+    return Finished(model.config, weights, metrics)
 
 
 def sampled_cases(histories: Histories, held: HoldOut, limit: int, seed: int) -> Cases | None:

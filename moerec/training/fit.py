@@ -39,6 +39,7 @@ from moerec.training.config import (
 )
 from moerec.training.distributed import ALONE, Group
 from moerec.training.finish import Finished, finish, sampled_cases
+from moerec.training.liked import liked_threshold, train_values
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
 
 Unfinished = Literal["refuse", "resume", "restart"]
@@ -50,6 +51,7 @@ class FitOptions:
 
     * `split` is the rule of `moerec.data.split`; `fit_all` trains on every event and holds out none;
     * `device` "auto", "cpu" or "cuda"; `epochs` overrides the preset's; `seed` is 0 to `LARGEST_SEED`;
+    * `liked` is the least value of an event that counts as liked; None lets the values decide;
     * `unfinished` says what happens to the checkpoint of an interrupted training of the same bundle;
     * `replace` allows an existing bundle to be replaced.
     """
@@ -59,6 +61,7 @@ class FitOptions:
     device: str = "auto"
     seed: int = 0
     epochs: int | None = None
+    liked: float | None = None
     unfinished: Unfinished = "refuse"
     replace: bool = False
 
@@ -72,6 +75,7 @@ class _Begun:
     id_map: IdMap
     held: HoldOut
     recipe: FeatureRecipe | None
+    liked_from: float | None
     device: torch.device
 
 
@@ -97,6 +101,7 @@ def fit_bundle(
         begun.data.histories,
         begun.held,
         neighbors=NEIGHBORS,
+        liked_from=begun.liked_from,
         device=begun.device,
         seed=options.seed,
     )
@@ -137,6 +142,7 @@ def _begin(
     id_map = build_id_map(interactions, items)
     histories = build_histories(interactions, id_map)
     held = hold_out("none" if options.fit_all else options.split, histories, interactions.has_time)
+    liked_from = liked_threshold(train_values(histories, held.train_lengths), options.liked)
     recipe, content = _content(items, id_map)
     data = TrainingData(
         histories,
@@ -150,7 +156,7 @@ def _begin(
     trainer = _trainer(data, id_map, options, device, checkpoint, watch, group)
     if resumes:
         trainer.resume()
-    return _Begun(trainer, data, id_map, held, recipe, device)
+    return _Begun(trainer, data, id_map, held, recipe, liked_from, device)
 
 
 def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> bool:
