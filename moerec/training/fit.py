@@ -33,7 +33,6 @@ from moerec.training.config import (
     ID_DROPOUT,
     LARGEST_SEED,
     NEIGHBORS,
-    LogSize,
     TrainConfig,
     presets,
 )
@@ -97,6 +96,7 @@ def fit_bundle(
         begun.data.histories,
         begun.held,
         neighbors=NEIGHBORS,
+        covisits=not begun.data.size(len(begun.id_map)).has_long_histories,
         device=begun.device,
         seed=options.seed,
     )
@@ -204,8 +204,7 @@ def _trainer(
             "no user has two events to learn a transition from",
             "Give a log in which users have at least three events each, or use --fit-all.",
         )
-    size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), len(id_map), data.has_time)
-    model_config, config = presets(size, seed=options.seed)
+    model_config, config = presets(data.size(len(id_map)), seed=options.seed)
     if data.content is not None:
         model_config = replace(
             model_config,
