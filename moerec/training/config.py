@@ -37,6 +37,7 @@ class TrainConfig:
     * `batch_events`, padded events of a step, at most;
     * `learning_rate`, reached after `warmup_steps` and then falling in a line to `final_rate` of itself;
     * `negatives`, 0 for the full softmax;
+    * `neighbors`, likely next items of each item in the table beside the network; 0 for none;
     * `balance_rate`, the step of the router's balance bias;
     * `mask_rate`, the share of steps in which an expert a layer does not run for half of the batch;
     * `average_steps`, about how many last steps the weights that are kept are averaged over;
@@ -54,12 +55,34 @@ class TrainConfig:
     weight_decay: float = 0.01
     warmup_steps: int = 100
     negatives: int = 0
+    neighbors: int = NEIGHBORS
     balance_rate: float = 5e-3
     mask_rate: float = 0.1
     average_steps: int = 100
     validation_users: int = 3_000
     precision: Literal["fast", "float32"] = "fast"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (self.epochs, self.patience, self.length, self.batch_events, self.average_steps)
+        rules = {
+            "epochs, patience, length, batch_events and average_steps must be positive": min(counts)
+            >= 1,
+            "learning_rate must be positive": self.learning_rate > 0,
+            "final_rate and mask_rate must lie in [0, 1]": 0 <= self.final_rate <= 1
+            and 0 <= self.mask_rate <= 1,
+            "weight_decay and balance_rate must not be negative": min(
+                self.weight_decay, self.balance_rate
+            )
+            >= 0,
+            "warmup_steps, negatives and neighbors must not be negative": min(
+                self.warmup_steps, self.negatives, self.neighbors
+            )
+            >= 0,
+            "validation_users must be positive": self.validation_users >= 1,
+        }
+        if broken := [rule for rule, holds in rules.items() if not holds]:
+            raise ValueError("; ".join(broken))
 
     def to_dict(self) -> dict[str, int | float | str]:
         """Plain values for the manifest and the checkpoint."""
