@@ -159,6 +159,12 @@ def add_evaluate(verbs: "Verbs") -> None:
     parser.add_argument(
         "--recs", type=Path, metavar="CSV", help="write user_id,item_id,rank, top 50"
     )
+    parser.add_argument(
+        "--ranks",
+        type=Path,
+        metavar="CSV",
+        help="write the rank of each user's held-out item, a column for the model and each baseline",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument(
         "--experts", action="store_true", help="measure the experts too: load, k, specialisation"
@@ -218,6 +224,8 @@ def _evaluate(options: argparse.Namespace) -> None:
             console.print(escape(note), highlight=False, soft_wrap=True)
     if options.json:
         report.write_json(options.json, routing)
+    if options.ranks:
+        report.write_ranks(options.ranks)
     if options.recs:
         report.write_recommendations(options.recs)
     if options.report:

@@ -102,16 +102,19 @@ def _width(wanted: float) -> int:
     return max(round(wanted / WIDTH_STEP), 1) * WIDTH_STEP
 
 
-def describe_encoder(config: ModelConfig) -> dict[str, float | dict[str, float]]:
-    """Cost and parameters as plain numbers for JSON.
+def describe_encoder(
+    config: ModelConfig, mean_experts: float | None = None
+) -> dict[str, float | dict[str, float]]:
+    """Cost and parameters as plain numbers for JSON; `mean_experts` is k where it was measured.
 
     `equal_total_macs_a_token` is the cost of the dense model with as many parameters (`equal_total`).
     `item_parameters` are what the items are made of: ids and features.
     """
-    cost, parameters = encoder_cost(config), encoder_parameters(config)
+    k = config.mean_experts if mean_experts is None else mean_experts
+    cost, parameters = encoder_cost(config, mean_experts=k), encoder_parameters(config)
     everything = cost if config.is_dense else encoder_cost(equal_total(config))
     return {
-        "mean_experts": config.mean_experts,
+        "mean_experts": k,
         "macs_a_token": cost.total,
         "macs_a_token_by_part": asdict(cost),
         "equal_total_macs_a_token": everything.total,
