@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -28,30 +28,31 @@ from moerec.data.items import ItemTable
 from moerec.data.sequences import build_histories
 from moerec.data.split import HoldOut, hold_out
 from moerec.errors import DataError, UsageError
+from moerec.models.config import ModelConfig
 from moerec.models.loading import choose_device
 from moerec.training.config import (
     ID_DROPOUT,
     LARGEST_SEED,
-    NEIGHBORS,
     LogSize,
     TrainConfig,
-    presets,
 )
 from moerec.training.distributed import ALONE, Group
 from moerec.training.finish import Finished, finish, sampled_cases
 from moerec.training.liked import liked_threshold, train_values
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
+from moerec.training.presets import Variant, configurations
 
 Unfinished = Literal["refuse", "resume", "restart"]
 
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """What a caller may decide. The presets decide the rest.
+    """What a caller may decide. The preset decides the rest.
 
     * `split` is the rule of `moerec.data.split`; `fit_all` trains on every event and holds out none;
     * `device` "auto", "cpu" or "cuda"; `epochs` overrides the preset's; `seed` is 0 to `LARGEST_SEED`;
     * `liked` is the least value of an event that counts as liked; None lets the values decide;
+    * `variant` of model and training: a preset, single knobs, a dense twin;
     * `unfinished` says what happens to the checkpoint of an interrupted training of the same bundle;
     * `replace` allows an existing bundle to be replaced.
     """
@@ -62,6 +63,7 @@ class FitOptions:
     seed: int = 0
     epochs: int | None = None
     liked: float | None = None
+    variant: Variant = field(default_factory=Variant)
     unfinished: Unfinished = "refuse"
     replace: bool = False
 
@@ -76,6 +78,8 @@ class _Begun:
     held: HoldOut
     recipe: FeatureRecipe | None
     liked_from: float | None
+    variant: Variant
+    config: TrainConfig
     device: torch.device
 
 
@@ -100,8 +104,9 @@ def fit_bundle(
         trained,
         begun.data.histories,
         begun.held,
-        neighbors=NEIGHBORS,
         liked_from=begun.liked_from,
+        neighbors=begun.config.neighbors,
+        covisits=begun.config.covisits,
         device=begun.device,
         seed=options.seed,
     )
@@ -144,19 +149,28 @@ def _begin(
     held = hold_out("none" if options.fit_all else options.split, histories, interactions.has_time)
     liked_from = liked_threshold(train_values(histories, held.train_lengths), options.liked)
     recipe, content = _content(items, id_map)
+    model_config, config = _configurations(held, interactions, len(id_map), content, options)
     data = TrainingData(
         histories,
         held.train_lengths,
-        sampled_cases(histories, held, TrainConfig().validation_users, options.seed),
+        sampled_cases(histories, held, config.validation_users, options.seed),
         ordered_fingerprint(histories, id_map),
         held.rule,
         interactions.has_time,
         content,
     )
-    trainer = _trainer(data, id_map, options, device, checkpoint, watch, group)
+    trainer = Trainer(
+        model_config,
+        config,
+        data,
+        device=device,
+        checkpoint=checkpoint,
+        watch=watch,
+        group=group,
+    )
     if resumes:
         trainer.resume()
-    return _Begun(trainer, data, id_map, held, recipe, liked_from, device)
+    return _Begun(trainer, data, id_map, held, recipe, liked_from, options.variant, config, device)
 
 
 def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> bool:
@@ -195,40 +209,23 @@ def _make_parent(out: Path) -> None:
         raise storage_error(error, out) from error
 
 
-def _trainer(
-    data: TrainingData,
-    id_map: IdMap,
+def _configurations(
+    held: HoldOut,
+    interactions: Interactions,
+    catalogue: int,
+    content: ItemFeatures | None,
     options: FitOptions,
-    device: torch.device,
-    checkpoint: Path,
-    watch: Callable[[Progress], None],
-    group: Group,
-) -> Trainer:
-    lengths = data.train_lengths
+) -> tuple[ModelConfig, TrainConfig]:
+    lengths = held.train_lengths
     if not (lengths >= 2).any():
         raise DataError(
             "no user has two events to learn a transition from",
             "Give a log in which users have at least three events each, or use --fit-all.",
         )
-    size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), len(id_map), data.has_time)
-    model_config, config = presets(size, seed=options.seed)
-    if data.content is not None:
-        model_config = replace(
-            model_config,
-            features=data.content.size,
-            feature_entries=len(data.content.features),
-            id_dropout=ID_DROPOUT,
-        )
-    if options.epochs is not None:
-        config = replace(config, epochs=options.epochs)
-    return Trainer(
-        model_config,
-        config,
-        data,
-        device=device,
-        checkpoint=checkpoint,
-        watch=watch,
-        group=group,
+    size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), catalogue, interactions.has_time)
+    features = (content.size, len(content.features), ID_DROPOUT) if content else (0, 0, 0.0)
+    return configurations(
+        options.variant, size, seed=options.seed, epochs=options.epochs, content=features
     )
 
 
@@ -271,6 +268,7 @@ def _contents(
         held_out=held.rule,
         training={
             **trained.settings,
+            "variant": begun.variant.to_dict(),
             "trained_events": int(held.train_lengths.sum()),
             # Counted from 1; without validation the last one is kept.
             "best_epoch": trained.position.best_epoch + 1 or trained.position.epoch,

@@ -119,7 +119,9 @@ class Trainer:
         sampler = NegativeSampler(counts, candidates)
         self._average = AveragedWeights(self._model, config.average_steps)
         self._optimizer = make_optimizer(self._model, config)
-        self._stepper = Stepper(self._model, self._optimizer, config, sampler, candidates, group)
+        self._stepper = Stepper(
+            self._model, self._optimizer, config, sampler, candidates=candidates, group=group
+        )
         self._segments = Segments(
             data.histories,
             data.train_lengths,
