@@ -24,6 +24,17 @@ def walking_log(users: int = 60, items: int = 30, events: int = 14, seed: int = 
     )
 
 
+def rated_log(users: int = 120, items: int = 30, events: int = 20, seed: int = 0) -> pl.DataFrame:
+    """Values 1 to 5: half of the users like the even items, half the odd ones, and some items are better."""
+    log = walking_log(users, items, events, seed)
+    rng = np.random.default_rng(seed)
+    user = np.repeat(np.arange(users), events)
+    item = log.get_column("item_id").str.strip_prefix("item").cast(pl.Int64).to_numpy()
+    agrees = (user + item) % 2 == 0
+    value = 2.2 + 1.6 * agrees + 0.8 * (item < items / 3) + rng.normal(0, 0.5, len(log))
+    return log.with_columns(rating=np.clip(np.round(value), 1, 5))
+
+
 def walking_interactions(users: int = 60, **sizes: int) -> Interactions:
     """The same, read."""
     return from_frame(walking_log(users, **sizes))

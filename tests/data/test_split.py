@@ -95,7 +95,18 @@ def test_by_time_gives_no_target_to_a_user_without_an_event_before() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", ["last", "time", "time:", "time:x", "time:0", "time:0.5", "time:nan"]
+    "rule",
+    [
+        "last",
+        "time",
+        "time:",
+        "time:x",
+        "time:0",
+        "time:0.5",
+        "time:nan",
+        "user-ratio",
+        "user-ratio:1",
+    ],
 )
 def test_unknown_rules_are_refused(rule: str) -> None:
     with pytest.raises(UsageError, match=r"split|hold out"):
@@ -124,3 +135,19 @@ def test_rules_by_name_are_the_functions() -> None:
     histories = histories_of([list(range(30)), list(range(10, 40))])
     assert hold_out("leave-one-out", histories, has_time=False).test_at.tolist() == [29, 29]
     assert hold_out("time:0.2", histories, has_time=True).rule == "time:0.2"
+
+
+def test_by_user_ratio_holds_out_the_end_of_each_history() -> None:
+    """A fifth of 20, of 7 (1.4), of 3, where one must train and one validate; of 2 nothing."""
+    histories = histories_of([list(range(20)), list(range(7)), [1, 2, 3], [1, 2]])
+    split = hold_out("user-ratio:0.2", histories, has_time=False)
+    assert split.rule == "user-ratio:0.2"
+    assert split.test_at.tolist() == [16, 6, 2, -1]
+    assert split.validation_at.tolist() == [15, 5, 1, -1]
+    assert split.train_lengths.tolist() == [15, 5, 1, 2]
+
+
+def test_by_user_ratio_leaves_an_event_to_train_on() -> None:
+    split = hold_out("user-ratio:0.99", histories_of([list(range(10))]), has_time=False)
+    assert split.test_at.tolist() == [2]
+    assert split.train_lengths.tolist() == [1]

@@ -10,6 +10,7 @@ import torch
 from moerec.data.interactions import from_frame
 from moerec.data.items import ItemTable
 from moerec.evaluation.calibration import Predictions
+from moerec.evaluation.relevance import Relevance
 from moerec.evaluation.report import Report, evaluate_bundle, routing_of
 from moerec.evaluation.routing import RoutingReport
 from moerec.training.fit import FitOptions, fit_bundle
@@ -40,7 +41,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     )
     found = evaluate_bundle(bundle, log, "test")
     probability = np.linspace(0, 1, 50, dtype=np.float32)
-    return replace(found, liked=Predictions(probability, probability > 0.4))
+    predictions = Predictions(probability, probability > 0.4)
+    return replace(found, relevance=Relevance(3.0, 50, 0.6, [], predictions, log_loss=0.5))
 
 
 @pytest.fixture(scope="package")

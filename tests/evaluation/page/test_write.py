@@ -135,7 +135,7 @@ def test_drawings_share_no_name_and_take_the_pages_colours(text: str, page: Page
 
 
 def test_sections_without_data_are_left_out(report: Report, tmp_path: Path) -> None:
-    page = Page(written(tmp_path, replace(report, liked=None), None))
+    page = Page(written(tmp_path, replace(report, relevance=None), None))
     ids = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert ids == ["summary", "learning", "ranks", "lengths", "popularity", "facts"]
 
