@@ -100,7 +100,7 @@ def test_other_values_train_too(bundle: Bundle, scale: str) -> None:
         "thumbs": rating >= 3,
         "fraction": rating / 5,
         "same": np.ones(len(log)),
-        "few": np.where(np.arange(len(log)) % 100 == 0, rating, np.nan),
+        "few": np.where(np.arange(len(log)) % 97 == 0, rating, np.nan),
     }[scale]
     frame = log.with_columns(rating=values.astype(np.float64)).fill_nan(None)
     found = fit_bundle(
