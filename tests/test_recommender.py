@@ -3,16 +3,18 @@
 import gc
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
 from moerec.artifacts.bundle import read_bundle
 from moerec.data.interactions import from_frame
+from moerec.data.sequences import History
 from moerec.errors import UsageError
 from moerec.evaluation.report import evaluate_bundle
 from moerec.recommender import Recommender
-from tests.logs import walking_log
+from tests.logs import rated_log, walking_log
 
 LOG = walking_log()
 
@@ -120,3 +122,37 @@ def test_titles_come_with_the_items() -> None:
     titles = made.recommend(["user0"], k=40, exclude_seen=False)
     assert titles.filter(item_id="item1")["title"].to_list() == ["One"]
     assert titles["title"].null_count() == 29
+
+
+def test_items_that_the_caller_names_are_ranked(fitted: Recommender) -> None:
+    """By the score of the lists; unknown ones are left out, and repeated ones are one."""
+    asked = ["item3", "item9", "item3", "nowhere", "item20"]
+    ranked = fitted.rank(["item1", "item2"], asked)
+    assert sorted(item.item_id for item in ranked) == ["item20", "item3", "item9"]
+    assert [item.rank for item in ranked] == [1, 2, 3]
+    everything = fitted.recommend_for(["item1", "item2"], k=30, exclude_seen=False)
+    scores = {item.item_id: item.score for item in everything}
+    assert [item.score for item in ranked] == pytest.approx(
+        sorted((scores[item.item_id] for item in ranked), reverse=True)
+    )
+
+
+def test_a_log_without_values_says_nothing_of_what_is_liked(fitted: Recommender) -> None:
+    with pytest.raises(UsageError, match="does not know what is"):
+        fitted.rank(["item1"], ["item2"], by="liked")
+
+
+def test_items_are_ranked_by_what_is_liked() -> None:
+    log = rated_log(users=80)
+    recommender = Recommender.fit(log, epochs=1, liked=4, verbose=False)
+    assert recommender.bundle.config["liked_from"] == 4
+    items = np.arange(1, 9, dtype=np.int32)
+    pasts = [
+        History(items, items * 1_000, np.where(items % 2 == kind, 5.0, 1.0).astype(np.float32))
+        for kind in (0, 1)
+    ]
+    asked = [f"item{number}" for number in range(30)]
+    one, other = (recommender.rank(past, asked, by="liked") for past in pasts)
+    assert {item.item_id for item in one} == set(asked)
+    assert all(0 < item.score < 1 for item in one)
+    assert [item.item_id for item in one] != [item.item_id for item in other]

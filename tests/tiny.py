@@ -1,5 +1,6 @@
 """A bundle small enough for a test: a few items, a random model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,21 @@ def item_events(items: Tensor) -> Events:
     return Events(items, torch.zeros_like(items), torch.full(items.shape, torch.nan))
 
 
-def tiny_bundle(path: Path, items: int = 40, seed: int = 0) -> Bundle:
-    """Items "i1" to "i40" with titles "Item 1" to "Item 40"; the lower the number, the more popular."""
+def tiny_bundle(path: Path, items: int = 40, seed: int = 0, liked_weight: float = 0.0) -> Bundle:
+    """Items "i1" to "i40" with titles "Item 1" to "Item 40"; the lower the number, the more popular.
+
+    With a `liked_weight` there is a random head for "liked" (3 or more), which re-ranks the lists.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     config = tiny_config(items)
+    if liked_weight:
+        config = replace(config, liked_factors=3, liked_from=3.0)
     model = MoERecommender(config)
+    if model.liked is not None:
+        for buffer in model.liked.buffers():
+            buffer.normal_()
+        model.liked.weight.fill_(liked_weight)
     ids = [ItemId(f"i{number}") for number in range(1, items + 1)]
     contents = BundleContents(
         config=config.to_dict(),

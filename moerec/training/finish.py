@@ -1,6 +1,6 @@
 """From the trained network to the model that is served: transitions beside it, everything calibrated.
 
-network --table of transitions--> model --thresholds, weight (on validation)--> with "liked" --> bundle
+network --table of transitions--> model --margins, weight (on validation)--> with "liked" --> bundle
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from moerec.models.recommender import MoERecommender
 from moerec.training.calibrate import (
     TransitionCalibration,
     calibrate_liked,
-    calibrate_thresholds,
+    calibrate_margins,
 )
 from moerec.training.liked import with_liked
 from moerec.training.loop import Trained
@@ -56,7 +56,7 @@ def finish(
 ) -> Finished:
     """Count transitions of the events that `held` lets train, and calibrate on its validation events.
 
-    Without any, the newest events of the training stand in for the thresholds, and the share is fixed.
+    Without any, the newest events of the training stand in for the margins, and the share is fixed.
     `covisits` is the share of the table that may go to what the same users visited in any order. The
     head for "liked" is there if `liked_from` says what that is; lists mind it only if validation says so.
     """
@@ -67,11 +67,11 @@ def finish(
     counts = TransitionCounts(train, config.items, config.neighbors)
     chosen = sampled_cases(histories, held, CALIBRATION_USERS, seed)
     if chosen is not None:
-        calibrate_thresholds(model, chosen)
+        calibrate_margins(model, chosen)
         metrics = _choose_transitions(model, counts, chosen, sorted({0.0, covisits}))
     else:
         trained_on = _newest_trained(histories, held, seed)
-        calibrate_thresholds(model, trained_on)
+        calibrate_margins(model, trained_on)
         _place(model, counts.table())
         TransitionCalibration(model, trained_on).use(UNVALIDATED_SHARE if config.neighbors else 0.0)
         metrics = {"transition_share": UNVALIDATED_SHARE, "covisit_share": 0.0}

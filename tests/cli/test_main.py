@@ -14,7 +14,7 @@ import pytest
 
 from moerec import __version__
 from moerec.cli.main import main
-from tests.logs import walking_log
+from tests.logs import rated_log, walking_log
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +240,29 @@ def test_the_parser_needs_no_torch() -> None:
         "import sys, moerec.cli.main; sys.exit('torch' in sys.modules or 'polars' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_relevance_is_printed_where_the_log_has_values(
+    log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a sentence says why not where it has none."""
+    assert main(["evaluate", str(bundle), str(log)]) == 0
+    assert "relevance is not measured" in capsys.readouterr().out
+    rated, out, figures = tmp_path / "rated.csv", tmp_path / "rated", tmp_path / "figures.json"
+    rated_log(users=40).write_csv(rated)
+    command = ["train", str(rated), "--out", str(out), "--epochs", "1", "--liked", "4"]
+    assert main([*command, "--split", "user-ratio:0.4"]) == 0
+    assert main(["evaluate", str(out), str(rated), "--json", str(figures)]) == 0
+    text = capsys.readouterr().out
+    for part in ("liked is 4 or more", "matrix factorisation", "chance", "base rate", "log loss"):
+        assert part in text
+    found = json.loads(figures.read_text())["relevance"]
+    assert found["liked_from"] == 4
+    assert 0 < found["results"]["moerec"]["p@5"] <= 1
+
+
+def test_a_threshold_without_values_is_refused(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(log), "--out", str(tmp_path / "b"), "--liked", "3"]) != 0
+    assert "no different values" in capsys.readouterr().err

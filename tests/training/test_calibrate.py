@@ -1,4 +1,4 @@
-"""Thresholds meet their budget; the transitions weigh what validation says."""
+"""Margins meet their budget; the transitions weigh what validation says."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,11 @@ from moerec.evaluation.model_scorer import ModelScorer, encode
 from moerec.models.config import ModelConfig
 from moerec.models.moe import MoELayer
 from moerec.models.recommender import MoERecommender
-from moerec.training.calibrate import TransitionCalibration, calibrate_thresholds
+from moerec.training.calibrate import (
+    TransitionCalibration,
+    calibrate_liked,
+    calibrate_margins,
+)
 
 ITEMS = 30
 CONFIG = ModelConfig(
@@ -63,7 +67,7 @@ def mean_experts(model: MoERecommender, cases: Cases) -> list[float]:
 def test_every_layer_meets_its_budget_within_two_per_cent(mean: float) -> None:
     cases = questions()
     subject = model(mean)
-    calibrate_thresholds(subject, cases)
+    calibrate_margins(subject, cases)
     assert mean_experts(subject, cases) == pytest.approx([mean] * CONFIG.layers, rel=0.02)
 
 
@@ -78,7 +82,7 @@ def test_a_table_that_knows_gets_weight() -> None:
     subject = with_table(model(), [0, *range(2, ITEMS + 1), 1])
     share, ndcg = TransitionCalibration(subject, cases).best()
     assert share >= 0.5
-    assert ndcg == evaluate(ModelScorer(subject), cases, ITEMS).summary["ndcg@10"]
+    assert ndcg == pytest.approx(evaluate(ModelScorer(subject), cases, ITEMS).summary["ndcg@10"])
     assert evaluate(ModelScorer(subject), cases, ITEMS).summary["hr@1"] > 0.5
 
 
@@ -94,3 +98,32 @@ def test_a_given_share_is_taken() -> None:
     subject = with_table(model(), [0, *range(2, ITEMS + 1), 1])
     TransitionCalibration(subject, questions()).use(0.3)
     assert float(subject.transitions.weight) > 0
+
+
+def test_lists_mind_what_is_liked_only_if_that_ranks_better() -> None:
+    """The head likes the true next item in the one case, and every other item in the other."""
+    for helps in (True, False):
+        network = model()
+        config = ModelConfig.from_dict(
+            network.config.to_dict() | {"liked_factors": 1, "liked_from": 1.0}
+        )
+        torch.manual_seed(0)
+        with_head = MoERecommender(config).eval()
+        assert with_head.liked is not None
+        asked = questions()
+        target = int(np.bincount(asked.targets).argmax())
+        bias = torch.zeros(ITEMS + 1)
+        bias[target] = 6.0 if helps else -6.0
+        with_head.liked.item_bias.copy_(bias)
+        chosen = Cases(
+            np.flatnonzero(asked.targets == target),
+            [
+                history
+                for history, item in zip(asked.histories, asked.targets, strict=True)
+                if item == target
+            ],
+            asked.targets[asked.targets == target],
+        )
+        weight = calibrate_liked(with_head, chosen)
+        assert (weight > 0) == helps
+        assert float(with_head.liked.weight) == pytest.approx(weight)
