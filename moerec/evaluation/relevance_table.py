@@ -10,10 +10,7 @@ from moerec.evaluation.relevance import CUTOFFS, Relevance
 
 def relevance_table(found: Relevance) -> Table:
     """Model, baselines, chance: P@k with its 95 % interval, and the area under the curve."""
-    title = (
-        f"relevance: held-out items that {found.users:,} users rated, ranked; "
-        f"liked is {found.liked_from:g} or more"
-    )
+    title = f"relevance: {found.users:,} users, liked is {found.liked_from:g} or more"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True)
     for k in CUTOFFS:
@@ -31,7 +28,8 @@ def relevance_notes(found: Relevance) -> list[str]:
     """Base rate, how true the probabilities are, and where the table says little."""
     truth = calibration(found.predictions)
     notes = [
-        f"liked among all held-out rated items (base rate): {found.base_rate:.1%}; users with "
+        "ranked are the held-out items that a user rated; of all of them "
+        f"{found.base_rate:.1%} are liked (base rate); users with "
         + ", ".join(f"{one.k} or more: {one.users:,}" for one in found.results[0].precisions),
         f"probability of liked: log loss {found.log_loss:.4f}, Brier score {truth.brier:.4f}, "
         f"calibration error {truth.error:.4f}",
