@@ -93,7 +93,7 @@ class _Analysis:
     def arrays(self) -> dict[str, Floats]:
         """In the marks' own units, means and loadings in units of the noise."""
         noise = np.sqrt(self._noise)
-        found = {
+        found: dict[str, NDArray[np.floating]] = {
             "means": (self._mean / self._std + self._means) / noise,
             "loadings": self._loadings / noise[:, None],
             "precision": 1 / (self._std * noise),
