@@ -26,6 +26,9 @@ SHARES: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 BATCH: Final = 64
 
+THRESHOLD_TOKENS: Final = 50_000
+"""So many tokens set a router's threshold: the mean of k is then known to a third of a per cent."""
+
 
 def calibrate_thresholds(model: MoERecommender, questions: Cases) -> None:
     """Set each router's threshold so that the mean over all tokens of `questions` is `mean_experts`.
@@ -35,10 +38,11 @@ def calibrate_thresholds(model: MoERecommender, questions: Cases) -> None:
     config = model.config
     if config.min_experts == config.max_experts or not len(questions):
         return
+    sample = _some(questions, config.receptive_field)
     for router in _routers(model.encoder):
         seen: list[Tensor] = []
         hook = router.register_forward_hook(_keep_optional_slots(seen))
-        for _ in _encoded(model, questions):
+        for _ in _encoded(model, sample):
             pass
         hook.remove()
         optional = torch.cat(seen)
@@ -48,28 +52,55 @@ def calibrate_thresholds(model: MoERecommender, questions: Cases) -> None:
         router.threshold.copy_(threshold)
 
 
-def calibrate_transitions(
-    model: MoERecommender, questions: Cases, shares: Sequence[float] = SHARES
-) -> float:
-    """Set the weight of the transitions to the share that ranks `questions` best; returns the share.
+class TransitionCalibration:
+    """Finds how much the table of transitions should count: users are encoded once for all tables.
 
     A share s of the mixture is the weight s / (1 - s) * exp(mean log of the softmax's normaliser):
     one number for all users, so that no answer needs the normaliser, which would read the catalogue.
     """
-    if not model.config.neighbors or not len(questions):
-        return 0.0
-    with torch.inference_mode():
-        items_VD = model.item_vectors()
-        encoded = list(_encoded(model, questions))
-        logs = [_log_normaliser(model, users, items_VD) for users, _ in encoded]
-        level = float(torch.cat(logs).mean().exp()) if logs else 0.0
-    found = {}
-    for share in shares:
-        model.transitions.weight.fill_(share / (1 - share) * level)
-        found[share] = _ndcg(model, encoded, questions, items_VD)
-    best = max(shares, key=lambda share: found[share])
-    model.transitions.weight.fill_(best / (1 - best) * level)
-    return best
+
+    def __init__(self, model: MoERecommender, questions: Cases) -> None:
+        self._model = model
+        self._questions = questions
+        with torch.inference_mode():
+            self._items_VD = model.item_vectors()
+            self._encoded = list(_encoded(model, questions))
+            logs = [self._log_normaliser(users) for users, _ in self._encoded]
+        self._level = float(torch.cat(logs).mean().exp()) if logs else 0.0
+
+    def best(self, shares: Sequence[float] = SHARES) -> tuple[float, float]:
+        """Set the weight of the model's table to the share that ranks best; the share, and NDCG@10."""
+        found = {share: self._ndcg(share) for share in shares}
+        share = max(shares, key=lambda share: found[share])
+        self.use(share)
+        return share, found[share]
+
+    def use(self, share: float) -> None:
+        """Set the weight of the model's table to this share, in [0, 1)."""
+        self._model.transitions.weight.fill_(share / (1 - share) * self._level)
+
+    @torch.inference_mode()
+    def _ndcg(self, share: float) -> float:
+        self.use(share)
+        ranks = [np.zeros(0, np.int64)]
+        for users, rows in self._encoded:
+            scores = self._model.score(users.vectors, users.recent, self._items_VD)
+            past = [self._questions.histories[row] for row in rows]
+            targets = self._questions.targets[rows]
+            ranks.append(rank_targets(scores.float().cpu().numpy(), past, targets)[0])
+        found = np.concatenate(ranks)
+        return metrics.ndcg(found, 10) if len(found) else 0.0
+
+    def _log_normaliser(self, users: UserVectors) -> Tensor:
+        cosines_BV = users.vectors @ self._items_VD[1:].T
+        return torch.logsumexp(cosines_BV / self._model.config.temperature, dim=1)
+
+
+def _some(questions: Cases, window: int) -> Cases:
+    """The first questions that have `THRESHOLD_TOKENS` tokens, or all."""
+    tokens = np.cumsum([min(len(history), window) for history in questions.histories])
+    count = int(np.searchsorted(tokens, THRESHOLD_TOKENS)) + 1
+    return Cases(questions.users[:count], questions.histories[:count], questions.targets[:count])
 
 
 def _encoded(model: MoERecommender, questions: Cases) -> Iterator[tuple[UserVectors, list[int]]]:
@@ -81,26 +112,6 @@ def _encoded(model: MoERecommender, questions: Cases) -> Iterator[tuple[UserVect
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
         yield encode(model, [questions.histories[row] for row in rows], vectors_VD), rows
-
-
-def _log_normaliser(model: MoERecommender, users: UserVectors, items_VD: Tensor) -> Tensor:
-    cosines_BV = users.vectors @ items_VD[1:].T
-    return torch.logsumexp(cosines_BV / model.config.temperature, dim=1)
-
-
-def _ndcg(
-    model: MoERecommender,
-    encoded: Sequence[tuple[UserVectors, list[int]]],
-    questions: Cases,
-    items_VD: Tensor,
-) -> float:
-    ranks = []
-    for users, rows in encoded:
-        with torch.inference_mode():
-            scores = model.score(users.vectors, users.recent, items_VD).float().cpu().numpy()
-        past = [questions.histories[row] for row in rows]
-        ranks.append(rank_targets(scores, past, questions.targets[rows])[0])
-    return metrics.ndcg(np.concatenate([*ranks, np.zeros(0, np.int64)]), 10) if ranks else 0.0
 
 
 def _routers(encoder: Encoder) -> list[Router]:

@@ -98,6 +98,11 @@ class LogSize:
     items: int
     has_time: bool = False
 
+    @property
+    def has_long_histories(self) -> bool:
+        """Whether a user has `LONG_HISTORY` training events or more, on the mean."""
+        return self.events >= LONG_HISTORY * max(self.users, 1)
+
 
 def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
     """A model and its training for a log of this size.
@@ -124,7 +129,7 @@ def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
 def _shape(log: LogSize) -> tuple[ModelConfig, int, int]:
     """The model, the length of its segments, and the events of a batch."""
     uses_time = int(log.has_time)
-    if log.events >= LONG_HISTORY * max(log.users, 1):
+    if log.has_long_histories:
         model = ModelConfig(
             items=log.items,
             layers=4,

@@ -3,6 +3,7 @@
 network --table of transitions--> model --thresholds, weight (on validation)--> bundle
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -17,12 +18,15 @@ from moerec.evaluation.model_scorer import ModelScorer
 from moerec.models.config import ModelConfig
 from moerec.models.loading import load_model
 from moerec.models.recommender import MoERecommender
-from moerec.training.calibrate import calibrate_thresholds, calibrate_transitions
+from moerec.training.calibrate import TransitionCalibration, calibrate_thresholds
 from moerec.training.loop import Trained
-from moerec.training.transitions import transition_table
+from moerec.training.transitions import TransitionCounts, TransitionTable
 
 CALIBRATION_USERS: Final = 10_000
 """At most so many users of the validation set decide."""
+
+COVISITS: Final = (0.0, 0.4)
+"""Shares of the table that are tried for what the same users visited, in whatever order."""
 
 UNVALIDATED_SHARE: Final = 0.3
 """The share of the transitions where nothing is held out to choose it on."""
@@ -43,27 +47,35 @@ def finish(
     held: HoldOut,
     *,
     neighbors: int,
+    covisits: bool,
     device: torch.device,
     seed: int,
 ) -> Finished:
     """Count transitions of the events that `held` lets train, and calibrate on its validation events.
 
     Without any, the newest events of the training stand in for the thresholds, and the share is fixed.
+    `covisits` says whether the table may also know what the same users visited in any order.
     """
     config = replace(trained.config, neighbors=min(neighbors, trained.config.items))
-    model = _with_transitions(config, trained.weights, histories, held).to(device)
+    model = load_model(config.to_dict(), trained.weights | _empty_table(config)).to(device)
+    lengths = held.train_lengths.tolist()
+    train = [histories.items_of(user)[:length] for user, length in enumerate(lengths)]
+    counts = TransitionCounts(train, config.items, config.neighbors)
     chosen = sampled_cases(histories, held, CALIBRATION_USERS, seed)
     if chosen is not None:
         calibrate_thresholds(model, chosen)
-        share = calibrate_transitions(model, chosen)
+        metrics = _choose_transitions(model, counts, chosen, COVISITS if covisits else (0.0,))
         summary = evaluate(ModelScorer(model), chosen, config.items).summary
-        metrics = {f"validation_{name}": summary[name] for name in ("ndcg@10", "hr@10")}
+        metrics |= {f"validation_{name}": summary[name] for name in ("ndcg@10", "hr@10")}
     else:
         trained_on = _newest_trained(histories, held, seed)
         calibrate_thresholds(model, trained_on)
-        share, metrics = calibrate_transitions(model, trained_on, (UNVALIDATED_SHARE,)), {}
+        _place(model, counts.table())
+        share = UNVALIDATED_SHARE if config.neighbors else 0.0
+        TransitionCalibration(model, trained_on).use(share)
+        metrics = {"transition_share": share, "covisit_share": 0.0}
     weights = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
-    return Finished(config, weights, metrics | {"transition_share": share})
+    return Finished(config, weights, metrics)
 
 
 def sampled_cases(histories: Histories, held: HoldOut, limit: int, seed: int) -> Cases | None:
@@ -81,14 +93,31 @@ def _newest_trained(histories: Histories, held: HoldOut, seed: int) -> Cases:
     return cases(histories, chosen, held.train_lengths[chosen].astype(np.int64) - 1)
 
 
-def _with_transitions(
-    config: ModelConfig,
-    weights: dict[str, NDArray[Any]],
-    histories: Histories,
-    held: HoldOut,
-) -> MoERecommender:
-    lengths = held.train_lengths.tolist()
-    train = [histories.items_of(user)[:length] for user, length in enumerate(lengths)]
-    items, chances = transition_table(train, config.items, config.neighbors)
-    table = {"transitions.neighbors": items, "transitions.chances": chances}
-    return load_model(config.to_dict(), weights | table)
+def _choose_transitions(
+    model: MoERecommender, counts: TransitionCounts, questions: Cases, covisits: Sequence[float]
+) -> dict[str, float]:
+    """Give the model the table, and the weight of it, that rank `questions` best."""
+    if not model.config.neighbors:
+        return {"transition_share": 0.0, "covisit_share": 0.0}
+    calibration = TransitionCalibration(model, questions)
+    found = {}
+    for part in covisits:
+        _place(model, counts.table(part))
+        found[part] = calibration.best()
+    best = max(covisits, key=lambda part: found[part][1])
+    _place(model, counts.table(best))
+    calibration.use(found[best][0])
+    return {"transition_share": found[best][0], "covisit_share": best}
+
+
+def _empty_table(config: ModelConfig) -> dict[str, NDArray[Any]]:
+    shape = (config.items + 1, config.neighbors)
+    return {
+        "transitions.neighbors": np.zeros(shape, np.int32),
+        "transitions.chances": np.zeros(shape, np.float32),
+    }
+
+
+def _place(model: MoERecommender, table: TransitionTable) -> None:
+    model.transitions.neighbors.copy_(torch.as_tensor(table.items))
+    model.transitions.chances.copy_(torch.as_tensor(table.chances))

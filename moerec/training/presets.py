@@ -11,7 +11,7 @@ from typing import Final, Literal, get_type_hints
 from moerec.errors import UsageError
 from moerec.models.config import ModelConfig
 from moerec.models.flops import equal_active, equal_total
-from moerec.training.config import LONG_HISTORY, LogSize, TrainConfig, presets
+from moerec.training.config import LogSize, TrainConfig, presets
 
 Setting = int | float | str
 Configurations = tuple[ModelConfig, TrainConfig]
@@ -55,7 +55,7 @@ def _compare(log: LogSize) -> Configurations:
     """A mixture of the same family, small enough that its dense twins can be trained beside it: half the
     layers for long histories, half the width for short ones."""
     model, training = presets(log)
-    window = 100 if _is_long(log) else 50
+    window = 100 if log.has_long_histories else 50
     return replace(model, dim=64, layers=2, window=window, expert_dim=256), training
 
 
@@ -70,15 +70,11 @@ def _sasrec(log: LogSize) -> Configurations:
     model = replace(
         model.dense(2 * model.dim),
         layers=2,
-        window=100 if _is_long(log) else 50,
+        window=100 if log.has_long_histories else 50,
         gated=0,
         uses_time=0,
     )
     return model, replace(training, negatives=0, neighbors=0)
-
-
-def _is_long(log: LogSize) -> bool:
-    return log.events >= LONG_HISTORY * max(log.users, 1)
 
 
 PRESETS: Final[Mapping[str, Callable[[LogSize], Configurations]]] = {

@@ -41,6 +41,7 @@ class Stepper:
         optimizer: torch.optim.Optimizer,
         config: TrainConfig,
         sampler: NegativeSampler,
+        *,
         candidates: Tensor | None = None,
         group: Group = ALONE,
     ) -> None:

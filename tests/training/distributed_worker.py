@@ -66,7 +66,7 @@ def take_steps(group: Group, config: TrainConfig = CONFIG, dropout: float = 0.0)
     torch.manual_seed(0)
     data, model = training_data(), MoERecommender(model_config(dropout)).train()
     sampler = NegativeSampler(torch.as_tensor(data.item_counts(30)))
-    stepper = Stepper(model, make_optimizer(model, config), config, sampler, group)
+    stepper = Stepper(model, make_optimizer(model, config), config, sampler, group=group)
     segments = Segments(
         data.histories,
         data.train_lengths,

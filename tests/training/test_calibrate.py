@@ -10,7 +10,7 @@ from moerec.evaluation.model_scorer import ModelScorer, encode
 from moerec.models.config import ModelConfig
 from moerec.models.moe import MoELayer
 from moerec.models.recommender import MoERecommender
-from moerec.training.calibrate import calibrate_thresholds, calibrate_transitions
+from moerec.training.calibrate import TransitionCalibration, calibrate_thresholds
 
 ITEMS = 30
 CONFIG = ModelConfig(
@@ -76,8 +76,9 @@ def with_table(subject: MoERecommender, followers: list[int]) -> MoERecommender:
 def test_a_table_that_knows_gets_weight() -> None:
     cases = questions()
     subject = with_table(model(), [0, *range(2, ITEMS + 1), 1])
-    share = calibrate_transitions(subject, cases)
+    share, ndcg = TransitionCalibration(subject, cases).best()
     assert share >= 0.5
+    assert ndcg == evaluate(ModelScorer(subject), cases, ITEMS).summary["ndcg@10"]
     assert evaluate(ModelScorer(subject), cases, ITEMS).summary["hr@1"] > 0.5
 
 
@@ -85,11 +86,11 @@ def test_a_table_that_misleads_gets_none() -> None:
     """Every item is said to be followed by the last target of nobody: the network alone is better."""
     cases = questions()
     subject = with_table(model(), [0] + [1] * ITEMS)
-    assert calibrate_transitions(subject, cases) == 0.0
+    assert TransitionCalibration(subject, cases).best()[0] == 0.0
     assert float(subject.transitions.weight) == 0.0
 
 
 def test_a_given_share_is_taken() -> None:
     subject = with_table(model(), [0, *range(2, ITEMS + 1), 1])
-    assert calibrate_transitions(subject, questions(), (0.3,)) == 0.3
+    TransitionCalibration(subject, questions()).use(0.3)
     assert float(subject.transitions.weight) > 0
