@@ -1,6 +1,6 @@
 """From the trained network to the model that is served: transitions beside it, everything calibrated.
 
-network --table of transitions--> model --thresholds, weight (on validation)--> bundle
+network --table of transitions--> model --margins, weight (on validation)--> bundle
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,12 @@ from moerec.evaluation.model_scorer import ModelScorer
 from moerec.models.config import ModelConfig
 from moerec.models.loading import load_model
 from moerec.models.recommender import MoERecommender
-from moerec.training.calibrate import TransitionCalibration, calibrate_thresholds
+from moerec.training.calibrate import TransitionCalibration, calibrate_margins
 from moerec.training.loop import Trained
 from moerec.training.transitions import TransitionCounts, TransitionTable
 
 CALIBRATION_USERS: Final = 10_000
 """At most so many users of the validation set decide."""
-
-COVISITS: Final = (0.0, 0.4)
-"""Shares of the table that are tried for what the same users visited, in whatever order."""
 
 UNVALIDATED_SHARE: Final = 0.3
 """The share of the transitions where nothing is held out to choose it on."""
@@ -47,14 +44,14 @@ def finish(
     held: HoldOut,
     *,
     neighbors: int,
-    covisits: bool,
+    covisits: float,
     device: torch.device,
     seed: int,
 ) -> Finished:
     """Count transitions of the events that `held` lets train, and calibrate on its validation events.
 
-    Without any, the newest events of the training stand in for the thresholds, and the share is fixed.
-    `covisits` says whether the table may also know what the same users visited in any order.
+    Without any, the newest events of the training stand in for the margins, and the share is fixed.
+    `covisits` is the share of the table that may go to what the same users visited in any order.
     """
     config = replace(trained.config, neighbors=min(neighbors, trained.config.items))
     model = load_model(config.to_dict(), trained.weights | _empty_table(config)).to(device)
@@ -63,13 +60,13 @@ def finish(
     counts = TransitionCounts(train, config.items, config.neighbors)
     chosen = sampled_cases(histories, held, CALIBRATION_USERS, seed)
     if chosen is not None:
-        calibrate_thresholds(model, chosen)
-        metrics = _choose_transitions(model, counts, chosen, COVISITS if covisits else (0.0,))
+        calibrate_margins(model, chosen)
+        metrics = _choose_transitions(model, counts, chosen, sorted({0.0, covisits}))
         summary = evaluate(ModelScorer(model), chosen, config.items).summary
         metrics |= {f"validation_{name}": summary[name] for name in ("ndcg@10", "hr@10")}
     else:
         trained_on = _newest_trained(histories, held, seed)
-        calibrate_thresholds(model, trained_on)
+        calibrate_margins(model, trained_on)
         _place(model, counts.table())
         share = UNVALIDATED_SHARE if config.neighbors else 0.0
         TransitionCalibration(model, trained_on).use(share)

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +33,7 @@ from moerec.models.loading import choose_device
 from moerec.training.config import (
     ID_DROPOUT,
     LARGEST_SEED,
+    LogSize,
     TrainConfig,
 )
 from moerec.training.distributed import ALONE, Group
@@ -100,7 +101,7 @@ def fit_bundle(
         begun.data.histories,
         begun.held,
         neighbors=begun.config.neighbors,
-        covisits=not begun.data.size(len(begun.id_map)).has_long_histories,
+        covisits=begun.config.covisits,
         device=begun.device,
         seed=options.seed,
     )
@@ -142,18 +143,16 @@ def _begin(
     histories = build_histories(interactions, id_map)
     held = hold_out("none" if options.fit_all else options.split, histories, interactions.has_time)
     recipe, content = _content(items, id_map)
+    model_config, config = _configurations(held, interactions, len(id_map), content, options)
     data = TrainingData(
         histories,
         held.train_lengths,
-        None,
+        sampled_cases(histories, held, config.validation_users, options.seed),
         ordered_fingerprint(histories, id_map),
         held.rule,
         interactions.has_time,
         content,
     )
-    model_config, config = _configurations(data, len(id_map), options)
-    validation = sampled_cases(histories, held, config.validation_users, options.seed)
-    data = replace(data, validation=validation)
     trainer = Trainer(
         model_config,
         config,
@@ -205,21 +204,22 @@ def _make_parent(out: Path) -> None:
 
 
 def _configurations(
-    data: TrainingData, catalogue: int, options: FitOptions
+    held: HoldOut,
+    interactions: Interactions,
+    catalogue: int,
+    content: ItemFeatures | None,
+    options: FitOptions,
 ) -> tuple[ModelConfig, TrainConfig]:
-    if not (data.train_lengths >= 2).any():
+    lengths = held.train_lengths
+    if not (lengths >= 2).any():
         raise DataError(
             "no user has two events to learn a transition from",
             "Give a log in which users have at least three events each, or use --fit-all.",
         )
-    content = data.content
+    size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), catalogue, interactions.has_time)
     features = (content.size, len(content.features), ID_DROPOUT) if content else (0, 0, 0.0)
     return configurations(
-        options.variant,
-        data.size(catalogue),
-        seed=options.seed,
-        epochs=options.epochs,
-        content=features,
+        options.variant, size, seed=options.seed, epochs=options.epochs, content=features
     )
 
 

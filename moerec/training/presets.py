@@ -74,7 +74,7 @@ def _sasrec(log: LogSize) -> Configurations:
         gated=0,
         uses_time=0,
     )
-    return model, replace(training, negatives=0, neighbors=0)
+    return model, replace(training, negatives=0, neighbors=0, covisits=0.0)
 
 
 PRESETS: Final[Mapping[str, Callable[[LogSize], Configurations]]] = {
