@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from moerec.models.experts import PIECE, Experts
+from moerec.models.router import Routing
 
 
 @pytest.mark.parametrize("rows", [0, 1, PIECE, 2 * PIECE + 3])
@@ -29,3 +30,23 @@ def test_the_input_is_left_as_it_was() -> None:
     with torch.inference_mode():
         experts.run(0, x)
     assert torch.equal(x, before)
+
+
+def test_sorting_by_expert_changes_neither_sums_nor_gradients() -> None:
+    """Against every expert on every token; one expert has nobody."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    experts, x = Experts(5, 6, 7), torch.randn(40, 6, requires_grad=True)
+    chosen_NK = torch.rand(40, 4).argsort(dim=1)
+    active_NK = torch.arange(4) < torch.randint(1, 5, (40, 1))
+    gates_NK = (torch.rand(40, 4) * active_NK).requires_grad_()
+    everything = [x, gates_NK, *experts.parameters()]
+    found = experts(x, Routing(chosen_NK, gates_NK, active_NK))
+    weights_NE = torch.zeros(40, 5).scatter(1, chosen_NK, gates_NK * active_NK)
+    plain = sum(weights_NE[:, [expert]] * experts.run(expert, x) for expert in range(5))
+    torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-5)
+    toward = torch.randn(40, 6)
+    gradients = torch.autograd.grad(found, everything, toward)
+    expected = torch.autograd.grad(plain, everything, toward)
+    for one, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
