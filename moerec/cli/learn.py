@@ -73,10 +73,6 @@ def _train_in(group: "Group", options: argparse.Namespace) -> None:
 
     console = Console(quiet=not group.is_first)
     out = options.out or BUNDLES / Path(options.data).name.split(".")[0]
-    with console.status(f"reading {escape(options.data)}"):
-        interactions = read_interactions(options.data, columns_of(options))
-        items = read_items(options.items) if options.items else None
-    console.print(str(interactions.report), highlight=False)
     settings = FitOptions(
         split=options.split,
         fit_all=options.fit_all,
@@ -86,6 +82,13 @@ def _train_in(group: "Group", options: argparse.Namespace) -> None:
         unfinished="resume" if options.resume else "restart" if options.restart else "refuse",
         replace=options.replace,
     )
+    if not group.is_first_here:
+        assist_fit(None, out, options=settings, group=group)
+        return
+    with console.status(f"reading {escape(options.data)}"):
+        interactions = read_interactions(options.data, columns_of(options))
+        items = read_items(options.items) if options.items else None
+    console.print(str(interactions.report), highlight=False)
     if not group.is_first:
         assist_fit(interactions, out, items=items, options=settings, group=group)
         return

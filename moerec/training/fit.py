@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from moerec.artifacts.bundle import (
@@ -39,6 +38,7 @@ from moerec.training.config import (
 from moerec.training.distributed import ALONE, Group
 from moerec.training.finish import Finished, finish, sampled_cases
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
+from moerec.training.shared import share
 
 Unfinished = Literal["refuse", "resume", "restart"]
 
@@ -63,15 +63,13 @@ class FitOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """A training that is ready to run."""
+class _Log:
+    """What the log and the item file say."""
 
-    trainer: Trainer
     data: TrainingData
     id_map: IdMap
     held: HoldOut
     recipe: FeatureRecipe | None
-    device: torch.device
 
 
 def fit_bundle(
@@ -89,51 +87,47 @@ def fit_bundle(
     TrainingInterrupted after Ctrl-C (the checkpoint beside `out` then resumes), DistributedError if
     another process of `group` is lost.
     """
-    begun = _begin(interactions, out, items, options, watch, group)
-    trained = begun.trainer.run()
+    resumes = _clear_way(out, options, group)
+    log = _prepare(interactions, items, options)
+    data, catalogue = share(log.data, len(log.id_map), out, group)
+    log = replace(log, data=data)
+    trained = _trainer(data, catalogue, out, options, resumes, watch, group).run()
     finished = finish(
         trained,
-        begun.data.histories,
-        begun.held,
+        data.histories,
+        log.held,
         neighbors=NEIGHBORS,
-        covisits=not begun.data.size(len(begun.id_map)).has_long_histories,
-        device=begun.device,
+        covisits=not data.size(catalogue).has_long_histories,
+        device=choose_device(options.device),
         seed=options.seed,
     )
-    contents = _contents(interactions, items, begun, trained, finished)
+    contents = _contents(interactions, items, log, trained, finished)
     bundle = write_bundle(out, contents, replace=options.replace)
     checkpoint_path(out).unlink(missing_ok=True)
     return bundle
 
 
 def assist_fit(
-    interactions: Interactions,
+    interactions: Interactions | None,
     out: Path,
     *,
     items: ItemTable | None = None,
     options: FitOptions = FitOptions(),
     group: Group,
 ) -> None:
-    """The part of every other process of `group`: its share of each step. It writes nothing.
+    """The part of every other process of `group`: its share of each step. It writes no bundle.
 
+    The first process of each machine gives `interactions` and `items`; the others share what it read.
     Raises what `fit_bundle` does; DistributedError if the first process has refused to begin.
     """
-    _begin(interactions, out, items, options, lambda _progress: None, group).trainer.run()
+    resumes = _clear_way(out, options, group)
+    log = None if interactions is None else _prepare(interactions, items, options)
+    mine, catalogue = (log.data, len(log.id_map)) if log else (None, 0)
+    data, catalogue = share(mine, catalogue, out, group)
+    _trainer(data, catalogue, out, options, resumes, lambda _progress: None, group).run()
 
 
-def _begin(
-    interactions: Interactions,
-    out: Path,
-    items: ItemTable | None,
-    options: FitOptions,
-    watch: Callable[[Progress], None],
-    group: Group,
-) -> _Begun:
-    device = choose_device(options.device)
-    if not 0 <= options.seed <= LARGEST_SEED:
-        raise UsageError(f"the seed {options.seed} is not usable", f"Use 0 to {LARGEST_SEED}.")
-    checkpoint = checkpoint_path(out)
-    resumes = group.from_first(lambda: _clear_way(out, checkpoint, options))
+def _prepare(interactions: Interactions, items: ItemTable | None, options: FitOptions) -> _Log:
     id_map = build_id_map(interactions, items)
     histories = build_histories(interactions, id_map)
     held = hold_out("none" if options.fit_all else options.split, histories, interactions.has_time)
@@ -147,17 +141,22 @@ def _begin(
         interactions.has_time,
         content,
     )
-    trainer = _trainer(data, id_map, options, device, checkpoint, watch, group)
-    if resumes:
-        trainer.resume()
-    return _Begun(trainer, data, id_map, held, recipe, device)
+    return _Log(data, id_map, held, recipe)
 
 
-def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> bool:
+def _clear_way(out: Path, options: FitOptions, group: Group) -> bool:
     """Refuse before the work begins what would be refused, or lost, after it.
 
     Returns whether there is a checkpoint to go on from.
     """
+    choose_device(options.device)
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise UsageError(f"the seed {options.seed} is not usable", f"Use 0 to {LARGEST_SEED}.")
+    checkpoint = checkpoint_path(out)
+    return group.from_first(lambda: _clear_files(out, checkpoint, options))
+
+
+def _clear_files(out: Path, checkpoint: Path, options: FitOptions) -> bool:
     _make_parent(out)
     if out.exists() and not options.replace:
         raise UsageError(
@@ -191,10 +190,10 @@ def _make_parent(out: Path) -> None:
 
 def _trainer(
     data: TrainingData,
-    id_map: IdMap,
+    catalogue: int,
+    out: Path,
     options: FitOptions,
-    device: torch.device,
-    checkpoint: Path,
+    resumes: bool,
     watch: Callable[[Progress], None],
     group: Group,
 ) -> Trainer:
@@ -204,7 +203,7 @@ def _trainer(
             "no user has two events to learn a transition from",
             "Give a log in which users have at least three events each, or use --fit-all.",
         )
-    model_config, config = presets(data.size(len(id_map)), seed=options.seed)
+    model_config, config = presets(data.size(catalogue), seed=options.seed)
     if data.content is not None:
         model_config = replace(
             model_config,
@@ -214,15 +213,18 @@ def _trainer(
         )
     if options.epochs is not None:
         config = replace(config, epochs=options.epochs)
-    return Trainer(
+    trainer = Trainer(
         model_config,
         config,
         data,
-        device=device,
-        checkpoint=checkpoint,
+        device=choose_device(options.device),
+        checkpoint=checkpoint_path(out),
         watch=watch,
         group=group,
     )
+    if resumes:
+        trainer.resume()
+    return trainer
 
 
 def _content(
@@ -239,11 +241,11 @@ def _content(
 def _contents(
     interactions: Interactions,
     items: ItemTable | None,
-    begun: _Begun,
+    log: _Log,
     trained: Trained,
     finished: Finished,
 ) -> BundleContents:
-    data, id_map, held = begun.data, begun.id_map, begun.held
+    data, id_map, held = log.data, log.id_map, log.held
     counts = data.item_counts(len(id_map))
     best = trained.position.epochs[trained.position.best_epoch]
     metrics = {"epochs": float(trained.position.epoch), "loss": best.loss} | finished.metrics
@@ -271,7 +273,7 @@ def _contents(
         },
         metrics=metrics,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        content=begun.recipe,
+        content=log.recipe,
     )
 
 
