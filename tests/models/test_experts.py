@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from moerec.models.experts import PIECE, Experts
+from moerec.models.experts import CACHED, PIECE, Experts
 from moerec.models.router import Routing
 
 
@@ -12,10 +12,11 @@ from moerec.models.router import Routing
 def test_pieces_equal_the_whole(rows: int) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    experts = Experts(2, 12, 20)
+    hidden = CACHED // PIECE // 4
+    experts = Experts(2, 12, hidden)
     x = torch.randn(rows, 12)
     whole = experts.run(1, x)
-    gate, up = x @ experts.gate_up_EDG[1, :, :20], x @ experts.gate_up_EDG[1, :, 20:]
+    gate, up = x @ experts.gate_up_EDG[1, :, :hidden], x @ experts.gate_up_EDG[1, :, hidden:]
     plain = (functional.silu(gate) * up) @ experts.down_EFD[1]
     torch.testing.assert_close(whole, plain, atol=1e-5, rtol=1e-5)
     with torch.inference_mode():
