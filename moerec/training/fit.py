@@ -63,71 +63,20 @@ class FitOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Log:
-    """What the log and the item file say."""
+class PreparedLog:
+    """What a training needs of a log and an item file. The log's table of strings is not in it."""
 
     data: TrainingData
     id_map: IdMap
     held: HoldOut
     recipe: FeatureRecipe | None
+    source: str
 
 
-def fit_bundle(
-    interactions: Interactions,
-    out: Path,
-    *,
-    items: ItemTable | None = None,
-    options: FitOptions = FitOptions(),
-    watch: Callable[[Progress], None] = lambda _progress: None,
-    group: Group = ALONE,
-) -> Bundle:
-    """Train on `interactions` and write the bundle `out`; in a group, the first process's part.
-
-    Raises UsageError for options that cannot be carried out, StorageError if the disk refuses,
-    TrainingInterrupted after Ctrl-C (the checkpoint beside `out` then resumes), DistributedError if
-    another process of `group` is lost.
-    """
-    resumes = _clear_way(out, options, group)
-    log = _prepare(interactions, items, options)
-    data, catalogue = share(log.data, len(log.id_map), out, group)
-    log = replace(log, data=data)
-    trained = _trainer(data, catalogue, out, options, resumes, watch, group).run()
-    finished = finish(
-        trained,
-        data.histories,
-        log.held,
-        neighbors=NEIGHBORS,
-        covisits=not data.size(catalogue).has_long_histories,
-        device=choose_device(options.device),
-        seed=options.seed,
-    )
-    contents = _contents(interactions, items, log, trained, finished)
-    bundle = write_bundle(out, contents, replace=options.replace)
-    checkpoint_path(out).unlink(missing_ok=True)
-    return bundle
-
-
-def assist_fit(
-    interactions: Interactions | None,
-    out: Path,
-    *,
-    items: ItemTable | None = None,
-    options: FitOptions = FitOptions(),
-    group: Group,
-) -> None:
-    """The part of every other process of `group`: its share of each step. It writes no bundle.
-
-    The first process of each machine gives `interactions` and `items`; the others share what it read.
-    Raises what `fit_bundle` does; DistributedError if the first process has refused to begin.
-    """
-    resumes = _clear_way(out, options, group)
-    log = None if interactions is None else _prepare(interactions, items, options)
-    mine, catalogue = (log.data, len(log.id_map)) if log else (None, 0)
-    data, catalogue = share(mine, catalogue, out, group)
-    _trainer(data, catalogue, out, options, resumes, lambda _progress: None, group).run()
-
-
-def _prepare(interactions: Interactions, items: ItemTable | None, options: FitOptions) -> _Log:
+def prepare_log(
+    interactions: Interactions, items: ItemTable | None, options: FitOptions
+) -> PreparedLog:
+    """Number the items, line up the histories, hold events out. UsageError for a split that cannot be."""
     id_map = build_id_map(interactions, items)
     histories = build_histories(interactions, id_map)
     held = hold_out("none" if options.fit_all else options.split, histories, interactions.has_time)
@@ -141,22 +90,81 @@ def _prepare(interactions: Interactions, items: ItemTable | None, options: FitOp
         interactions.has_time,
         content,
     )
-    return _Log(data, id_map, held, recipe)
+    return PreparedLog(data, id_map, held, recipe, interactions.source)
 
 
-def _clear_way(out: Path, options: FitOptions, group: Group) -> bool:
+def fit_bundle(
+    interactions: Interactions,
+    out: Path,
+    *,
+    items: ItemTable | None = None,
+    options: FitOptions = FitOptions(),
+    watch: Callable[[Progress], None] = lambda _progress: None,
+) -> Bundle:
+    """Train on `interactions` and write the bundle `out`.
+
+    Raises what `fit_log` does.
+    """
+    clear_way(out, options)
+    log = prepare_log(interactions, items, options)
+    return fit_log(log, out, items=items, options=options, watch=watch)
+
+
+def fit_log(
+    log: PreparedLog,
+    out: Path,
+    *,
+    items: ItemTable | None = None,
+    options: FitOptions = FitOptions(),
+    watch: Callable[[Progress], None] = lambda _progress: None,
+    group: Group = ALONE,
+) -> Bundle:
+    """Train on `log` and write the bundle `out`; in a group, the first process's part.
+
+    Raises UsageError for options that cannot be carried out, StorageError if the disk refuses,
+    TrainingInterrupted after Ctrl-C (the checkpoint beside `out` then resumes), DistributedError if
+    another process of `group` is lost.
+    """
+    data, catalogue = share(log.data, len(log.id_map), out, group)
+    log = replace(log, data=data)
+    trained = _trainer(data, catalogue, out, options, watch, group).run()
+    finished = finish(
+        trained,
+        data.histories,
+        log.held,
+        neighbors=NEIGHBORS,
+        covisits=not data.size(catalogue).has_long_histories,
+        device=choose_device(options.device),
+        seed=options.seed,
+    )
+    contents = _contents(items, log, trained, finished)
+    bundle = write_bundle(out, contents, replace=options.replace)
+    checkpoint_path(out).unlink(missing_ok=True)
+    return bundle
+
+
+def assist_fit(
+    log: PreparedLog | None, out: Path, *, options: FitOptions = FitOptions(), group: Group
+) -> None:
+    """The part of every other process of `group`: its share of each step. It writes no bundle.
+
+    The first process of each machine gives the `log`; the others share what it has. Raises what
+    `fit_log` does; DistributedError if the first process has refused to begin.
+    """
+    mine, catalogue = (log.data, len(log.id_map)) if log else (None, 0)
+    data, catalogue = share(mine, catalogue, out, group)
+    _trainer(data, catalogue, out, options, lambda _progress: None, group).run()
+
+
+def clear_way(out: Path, options: FitOptions) -> None:
     """Refuse before the work begins what would be refused, or lost, after it.
 
-    Returns whether there is a checkpoint to go on from.
+    With `unfinished` "restart" the old checkpoint is thrown away. Raises UsageError, StorageError.
     """
     choose_device(options.device)
     if not 0 <= options.seed <= LARGEST_SEED:
         raise UsageError(f"the seed {options.seed} is not usable", f"Use 0 to {LARGEST_SEED}.")
     checkpoint = checkpoint_path(out)
-    return group.from_first(lambda: _clear_files(out, checkpoint, options))
-
-
-def _clear_files(out: Path, checkpoint: Path, options: FitOptions) -> bool:
     _make_parent(out)
     if out.exists() and not options.replace:
         raise UsageError(
@@ -177,7 +185,6 @@ def _clear_files(out: Path, checkpoint: Path, options: FitOptions) -> bool:
         )
     if options.unfinished == "restart":
         checkpoint.unlink(missing_ok=True)
-    return checkpoint.exists()
 
 
 def _make_parent(out: Path) -> None:
@@ -193,7 +200,6 @@ def _trainer(
     catalogue: int,
     out: Path,
     options: FitOptions,
-    resumes: bool,
     watch: Callable[[Progress], None],
     group: Group,
 ) -> Trainer:
@@ -222,7 +228,7 @@ def _trainer(
         watch=watch,
         group=group,
     )
-    if resumes:
+    if options.unfinished == "resume":
         trainer.resume()
     return trainer
 
@@ -239,9 +245,8 @@ def _content(
 
 
 def _contents(
-    interactions: Interactions,
     items: ItemTable | None,
-    log: _Log,
+    log: PreparedLog,
     trained: Trained,
     finished: Finished,
 ) -> BundleContents:
@@ -256,12 +261,12 @@ def _contents(
         popular=_popular(counts, id_map),
         trained_on=TrainedOn.record(data.histories, held.train_lengths, id_map),
         data=DataFacts(
-            source=Path(interactions.source).name,
+            source=Path(log.source).name,
             fingerprint=fingerprint(data.histories, id_map),
             events=len(data.histories.items),
             users=len(data.histories.users),
             items=len(id_map),
-            has_time=interactions.has_time,
+            has_time=data.has_time,
         ),
         held_out=held.rule,
         training={

@@ -25,8 +25,8 @@ def test_pieces_equal_the_whole(rows: int) -> None:
 
 def test_the_input_is_left_as_it_was() -> None:
     """The hidden values are overwritten where nobody needs them: the rows themselves never."""
-    experts = Experts(1, 8, 8)
-    x = torch.randn(5, 8)
+    experts = Experts(1, 8, 1_024)
+    x = torch.randn(CACHED // 2_048 + 1, 8)
     before = x.clone()
     with torch.inference_mode():
         experts.run(0, x)
