@@ -1,81 +1,166 @@
-"""How good the lists are: `moerec train` and `moerec evaluate --split test` on the logs you name.
+"""How good the lists are: `moerec train` and `moerec evaluate` on a log, one command a row of the table.
 
-    python bench/quality.py LOG [LOG ...] [--seeds 0 1 2] [--json FILE] [-- TRAIN OPTIONS]
+    python bench/quality.py LOG [--items FILE] [--preset NAME] [--set NAME=VALUE ...] [--twin TWIN]
+        [--seeds 0 1 2] [--data NAME] [--threads N] [--json FILE] [--validation-only] [-- TRAIN OPTIONS]
 
-Runs the two commands as a user would, with the presets, one seed after the other, and prints a Markdown
-row a scorer and seed: HR@10, NDCG@10, MRR@10, coverage, mean percentile, minutes of training.
+Runs the commands as a user would, one seed after the other. Each run is added to the JSON-lines FILE as soon
+as it is finished; its bundle, and the rank of each user's test item, stay in folders beside FILE. A run that
+was stopped is resumed by the same command, and one whose line is there is not repeated unless --again. At the
+end the table of all runs in FILE is printed; `compare.py` compares two of its models user by user.
+
+The validation figures are for choosing, the test figures for telling: --validation-only leaves the latter
+out, and the same command without it adds them later, from the same bundle. Mean k and the encoder's cost are
+those of the very bundle that was ranked.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from _machine import ROOT, about
+from _results import Run, append_run, label, read_runs, table
 
-COLUMNS = ("hr@10", "ndcg@10", "mrr@10", "coverage@10", "percentile_mean")
+RUNS = ROOT / ".moerec" / "quality" / "runs.jsonl"
 
 
-def moerec(*arguments: str) -> None:
+def moerec(threads: int | None, *arguments: str) -> None:
     """Run one command of the package in this tree; its output stays visible."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "moerec", *arguments]
-    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": path})
+    environment = os.environ | {"PYTHONPATH": path}
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    subprocess.run([sys.executable, "-m", "moerec", *arguments], check=True, env=environment)
 
 
-def measure(log: str, seed: int, train_options: list[str]) -> dict[str, object]:
-    """Train and evaluate once."""
+def train(options: argparse.Namespace, seed: int, bundle: Path) -> float | None:
+    """Minutes; None for a training that went on from a checkpoint, whose beginning nobody timed."""
+    command = ["train", options.log, "--out", str(bundle), "--seed", str(seed), "--replace"]
+    command += [f"--preset={options.preset}", *(f"--set={one}" for one in options.settings)]
+    command += [f"--twin={options.twin}"] if options.twin else []
+    command += [f"--items={options.items}"] if options.items else []
+    resumes = bundle.with_name(bundle.name + ".checkpoint").exists()
+    start = time.perf_counter()
+    moerec(options.threads, *command, *(["--resume"] if resumes else []), *options.train_options)
+    return None if resumes else round((time.perf_counter() - start) / 60, 1)
+
+
+def evaluate(options: argparse.Namespace, bundle: Path, part: str, *more: str) -> dict[str, Any]:
+    """The document of `moerec evaluate --json`."""
     with tempfile.TemporaryDirectory(prefix="moerec-bench-") as folder:
-        bundle, figures = str(Path(folder) / "bundle"), str(Path(folder) / "figures.json")
-        start = time.perf_counter()
-        moerec("train", log, "--out", bundle, "--seed", str(seed), *train_options)
-        minutes = (time.perf_counter() - start) / 60
-        moerec("evaluate", bundle, log, "--split", "test", "--json", figures)
-        found = json.loads(Path(figures).read_text())
-        manifest = json.loads((Path(bundle) / "manifest.json").read_text())
+        figures = Path(folder) / "figures.json"
+        moerec(
+            options.threads,
+            *("evaluate", str(bundle), options.log, "--split", part, "--json", str(figures)),
+            *more,
+        )
+        found: dict[str, Any] = json.loads(figures.read_text())
+    return found
+
+
+def measure(options: argparse.Namespace, model: str, seed: int, earlier: Run | None) -> Run:
+    """Train and evaluate once; what an `earlier` run has trained is evaluated alone."""
+    folder: Path = options.json.parent
+    name = re.sub(r"[^\w.=+-]+", "_", f"{options.data}-{model}-{seed}")
+    bundle, ranks = folder / "bundles" / name, folder / "ranks" / f"{name}.csv"
+    ranks.parent.mkdir(parents=True, exist_ok=True)
+    facts = about()
+    if earlier and bundle.exists():
+        minutes, facts["commit"] = earlier["train_minutes"], earlier["commit"]
+    else:
+        minutes = train(options, seed, bundle)
+    validation = evaluate(options, bundle, "validation", "--baselines=none", "--experts")
+    sys.path.insert(0, str(ROOT))
+    from moerec.models.config import ModelConfig
+    from moerec.models.flops import describe_encoder
+
+    results: dict[str, Any] = {}
+    if not options.validation_only:
+        results = evaluate(
+            options, bundle, "test", "--baselines", options.baselines, f"--ranks={ranks}"
+        )["results"]
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    config = ModelConfig.from_dict(json.loads((bundle / "config.json").read_text()))
+    experts = validation["experts"]
     return {
-        "log": Path(log).name,
+        "data": options.data,
+        "model": model,
         "seed": seed,
-        "train_minutes": round(minutes, 1),
+        "log": Path(options.log).name,
+        "items": Path(options.items).name if options.items else None,
+        "variant": manifest["training"]["variant"],
+        "train_options": options.train_options,
+        "threads": options.threads,
+        "train_minutes": minutes,
         "epochs": manifest["metrics"]["epochs"],
-        "users": found["users"],
-        "results": found["results"],
-    } | about()
+        "best_epoch": manifest["training"]["best_epoch"],
+        "transition_share": manifest["metrics"]["transition_share"],
+        "validation": validation["results"]["moerec"],
+        "test": results.pop("moerec", None),
+        "baselines": results,
+        "users": validation["users"],
+        "encoder": describe_encoder(config, experts["mean_experts"]),
+        "largest_share": experts["largest_share"],
+        "dead_experts": len(experts["dead_experts"]),
+        "bundle": str(bundle.relative_to(folder)),
+        "ranks": str(ranks.relative_to(folder)),
+    } | facts
 
 
-def rows(run: dict[str, object]) -> list[str]:
-    """Markdown rows of a run."""
-    lines = []
-    for name, summary in run["results"].items():  # type: ignore[attr-defined]
-        cells = " | ".join(f"{summary[column]:.4f}" for column in COLUMNS)
-        minutes = f"{run['train_minutes']}" if name == "moerec" else "-"
-        lines.append(f"| {run['log']} | {name} | {run['seed']} | {cells} | {minutes} |")
-    return lines
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line; what comes after "--" is for `moerec train`."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("log", metavar="LOG")
+    parser.add_argument("--items", metavar="FILE")
+    parser.add_argument("--preset", default="auto")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
+    parser.add_argument("--twin", metavar="total|active|WIDTH")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--data", help="what the table calls the log (default: its file's name)")
+    parser.add_argument("--threads", type=int, help="of each command (OMP_NUM_THREADS)")
+    parser.add_argument("--baselines", choices=("all", "fast", "none"), default="fast")
+    parser.add_argument("--json", type=Path, default=RUNS, metavar="FILE", help=f"default: {RUNS}")
+    parser.add_argument("--validation-only", action="store_true")
+    parser.add_argument("--again", action="store_true", help="also what FILE has already")
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:cut])
+    options.train_options = arguments[cut + 1 :]
+    options.data = options.data or Path(options.log).name.partition(".")[0]
+    return options
 
 
 def main() -> int:
     """0 when every run went through."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("logs", nargs="+", metavar="LOG")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--json", type=Path, help="write all figures")
-    arguments = sys.argv[1:]
-    cut = arguments.index("--") if "--" in arguments else len(arguments)
-    options = parser.parse_args(arguments[:cut])
-    runs = [
-        measure(log, seed, arguments[cut + 1 :]) for log in options.logs for seed in options.seeds
-    ]
-    print("| log | scorer | seed | " + " | ".join(COLUMNS) + " | minutes |")
-    print("|---" * (len(COLUMNS) + 4) + "|")
-    for run in runs:
-        print("\n".join(rows(run)))
+    options = parse(sys.argv[1:])
+    extra = [*(["with items"] if options.items else []), *options.train_options]
+    settings = dict(one.partition("=")[::2] for one in options.settings)
+    model = label(options.preset, settings, options.twin, extra)
+    known = read_runs(options.json) if options.json.exists() else []
+    mine = (
+        []
+        if options.again
+        else [run for run in known if (run["data"], run["model"]) == (options.data, model)]
+    )
+    earlier = {run["seed"]: run for run in mine}
+    for seed in options.seeds:
+        run = earlier.get(seed)
+        if run and (run["test"] or options.validation_only):
+            print(
+                f"{options.data}, {model}, seed {seed} is in {options.json} already; --again repeats it"
+            )
+            continue
+        try:
+            append_run(options.json, measure(options, model, seed, run))
+        except subprocess.CalledProcessError as error:
+            return int(error.returncode)
+    print("\n".join(table(read_runs(options.json))))
     print(" · ".join(f"{key}: {value}" for key, value in about().items()))
-    if options.json:
-        options.json.write_text(json.dumps(runs, indent=2) + "\n")
     return 0
 
 

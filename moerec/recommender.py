@@ -4,7 +4,7 @@ import math
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +62,8 @@ class Recommender:
         split: str = "leave-one-out",
         fit_all: bool = False,
         epochs: int | None = None,
+        preset: str = "auto",
+        settings: Mapping[str, int | float | str] | None = None,
         seed: int = 0,
         device: str = "auto",
         verbose: bool = True,
@@ -69,15 +71,24 @@ class Recommender:
         """Train on a Polars or pandas frame with a user, an item and a time column.
 
         Without `out` the bundle lives in a temporary folder as long as the object; `save` keeps it.
+        `preset` and `settings` are `--preset` and `--set` of `moerec train`, like {"dropout": 0.3}.
         Raises what `moerec train` refuses.
         """
         from moerec.training.display import TrainingDisplay
         from moerec.training.fit import FitOptions, fit_bundle
+        from moerec.training.presets import Variant
 
         interactions = from_frame(frame, columns)
         scratch = tempfile.mkdtemp(prefix="moerec-") if out is None else ""
         folder = Path(scratch, out or "bundle")
-        options = FitOptions(split=split, fit_all=fit_all, epochs=epochs, seed=seed, device=device)
+        options = FitOptions(
+            split=split,
+            fit_all=fit_all,
+            epochs=epochs,
+            seed=seed,
+            device=device,
+            variant=Variant(preset, settings or {}),
+        )
         with TrainingDisplay(Console(quiet=not verbose)) as display:
             bundle = fit_bundle(
                 interactions, folder, items=items, options=options, watch=display.update

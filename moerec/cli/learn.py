@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.markup import escape
 
-from moerec.cli.options import add_columns, columns_of, positive, seed
+from moerec.cli.options import add_columns, columns_of, positive, seed, setting, twin
 from moerec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def add_train(verbs: "Verbs") -> None:
         "--epochs", type=positive, help="at most so many (default: by the log's size)"
     )
     parser.add_argument("--seed", type=seed, default=0, help="of everything random (default 0)")
+    add_variant(parser)
     unfinished = parser.add_mutually_exclusive_group()
     unfinished.add_argument(
         "--resume", action="store_true", help="go on with an interrupted training"
@@ -55,6 +56,35 @@ def add_train(verbs: "Verbs") -> None:
     )
     parser.add_argument("--replace", action="store_true", help="allow --out to be replaced")
     parser.set_defaults(run=_train)
+
+
+def add_variant(parser: argparse.ArgumentParser) -> None:
+    """Which model, and how it is trained."""
+    group = parser.add_argument_group("another model", "see docs/training.md")
+    group.add_argument(
+        "--preset",
+        default="auto",
+        metavar="NAME",
+        help="auto (default): what suits a log of this size; compare: a smaller mixture of experts, for "
+        "comparisons; sasrec: a dense transformer in the style of SASRec",
+    )
+    group.add_argument(
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NAME=VALUE",
+        help="replace one knob of the preset, like dropout=0.3; may be given several times, and an "
+        "unknown name lists them all",
+    )
+    group.add_argument(
+        "--twin",
+        type=twin,
+        metavar="total|active|WIDTH",
+        help="train the dense twin instead: with as many parameters (total), as much work an event "
+        "(active), or a feed-forward layer of that hidden width",
+    )
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -70,6 +100,7 @@ def _train_in(group: "Group", options: argparse.Namespace) -> None:
     from moerec.data.items import read_items
     from moerec.training.display import TrainingDisplay
     from moerec.training.fit import FitOptions, assist_fit, clear_way, fit_log, prepare_log
+    from moerec.training.presets import Variant
 
     console = Console(quiet=not group.is_first)
     out = options.out or BUNDLES / Path(options.data).name.split(".")[0]
@@ -79,6 +110,7 @@ def _train_in(group: "Group", options: argparse.Namespace) -> None:
         device=options.device,
         seed=options.seed,
         epochs=options.epochs,
+        variant=Variant(options.preset, dict(options.settings), options.twin),
         unfinished="resume" if options.resume else "restart" if options.restart else "refuse",
         replace=options.replace,
     )
@@ -131,6 +163,12 @@ def add_evaluate(verbs: "Verbs") -> None:
     )
     parser.add_argument(
         "--recs", type=Path, metavar="CSV", help="write user_id,item_id,rank, top 50"
+    )
+    parser.add_argument(
+        "--ranks",
+        type=Path,
+        metavar="CSV",
+        help="write the rank of each user's held-out item, a column for the model and each baseline",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument(
@@ -191,6 +229,8 @@ def _evaluate(options: argparse.Namespace) -> None:
             console.print(escape(note), highlight=False, soft_wrap=True)
     if options.json:
         report.write_json(options.json, routing)
+    if options.ranks:
+        report.write_ranks(options.ranks)
     if options.recs:
         report.write_recommendations(options.recs)
     if options.report:

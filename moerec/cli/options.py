@@ -1,7 +1,7 @@
 """Options that several verbs share."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from moerec.data.interactions import ColumnNames
@@ -53,6 +53,23 @@ def port(text: str) -> int:
     if not 0 <= number <= 65_535:
         raise argparse.ArgumentTypeError("must be 0 to 65535")
     return number
+
+
+def twin(text: str) -> Literal["total", "active"] | int:
+    """Which dense twin: of equal size, of equal work, or of a hidden width."""
+    if text == "total":
+        return "total"
+    if text == "active":
+        return "active"
+    return positive(text)
+
+
+def setting(text: str) -> tuple[str, str]:
+    """A knob and its value, `dropout=0.3`."""
+    name, sign, value = text.partition("=")
+    if not (name.strip() and sign):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name.strip(), value.strip()
 
 
 def seed(text: str) -> int:

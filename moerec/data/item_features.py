@@ -46,8 +46,7 @@ class FeatureRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dic
             < len(self.hashes)
             == len(self.counts),
             f"hashes of {_HASH_BITS} bits, ascending": self.hashes == sorted(set(self.hashes))
-            and self.hashes[0] >= 0
-            and self.hashes[-1] < 2**_HASH_BITS,
+            and all(0 <= value < 2**_HASH_BITS for value in self.hashes),
             "counts from 1 and below the number of items": all(
                 0 < count < self.items for count in self.counts
             ),

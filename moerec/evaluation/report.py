@@ -23,6 +23,7 @@ from moerec.evaluation.baselines import item_counts
 from moerec.evaluation.calibration import Predictions
 from moerec.evaluation.evaluate import Cases, Evaluation, cases, evaluate
 from moerec.evaluation.lineup import Lineup, learn_baselines
+from moerec.evaluation.metrics import MISS
 from moerec.evaluation.model_scorer import ModelScorer
 from moerec.evaluation.routing import RoutingReport, measure_routing
 from moerec.models.loading import load_model
@@ -110,6 +111,21 @@ class Report:
         if routing is not None:
             document["experts"] = routing.to_dict()
         write_file(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+
+    def write_ranks(self, path: Path) -> None:
+        """CSV of `user_id` and the held-out item's rank from 1, a column for each scorer.
+
+        Empty where the catalogue lacks the item. Figures of a part of the users, and whether two
+        models differ by more than chance, follow from it.
+        """
+        file = io.StringIO(newline="")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("user_id", *(result.name for result in self.results)))
+        ranks_US = np.stack([result.ranks for result in self.results], axis=1).tolist()
+        for user, ranks in zip(self.questions.users, ranks_US, strict=True):
+            shown = ("" if rank == MISS else rank for rank in ranks)
+            writer.writerow((self.histories.users[user], *shown))
+        write_file(path, file.getvalue().encode())
 
     def write_recommendations(self, path: Path) -> None:
         """CSV of `user_id,item_id,rank`: the model's top 50 for every evaluated user."""

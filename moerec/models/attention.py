@@ -84,7 +84,7 @@ class _BiasedAttention(torch.autograd.Function):
     """What `scaled_dot_product_attention` computes.
 
     Torch has no fused kernel where the bias is trained; its fallback keeps every intermediate.
-    This keeps the probabilities alone, in the reduced type, and makes a step a fifth shorter.
+    This keeps the probabilities alone, in the reduced type.
     """
 
     @staticmethod

@@ -72,7 +72,12 @@ class ModelConfig:
             "summary_decay must lie in [0, 0.9]": 0.0 <= self.summary_decay <= 0.9,
             "temperature must be positive": self.temperature > 0,
             "dropout must lie in [0, 1)": 0.0 <= self.dropout < 1.0,
-            "uses_time must be 0 or 1": self.uses_time in (0, 1),
+            "uses_time, gated and user_routing must be 0 or 1": {
+                self.uses_time,
+                self.gated,
+                self.user_routing,
+            }
+            <= {0, 1},
             "features and feature_entries are both 0, or both positive": (
                 min(self.features, self.feature_entries) >= 1
                 or self.features == self.feature_entries == 0

@@ -9,11 +9,16 @@ Letters: L positions of a history, W window, D width, E experts, F hidden width,
 """
 
 from dataclasses import asdict, dataclass
+from typing import Final
 
 import torch
 
 from moerec.models.config import ModelConfig
 from moerec.models.encoder import Encoder
+
+WIDTH_STEP: Final = 8
+"""A twin's hidden width is a multiple of it: other widths are slow on vector units, and a twin whose time
+is measured shall not lose by that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +82,43 @@ def encoder_parameters(config: ModelConfig) -> EncoderParameters:
     return EncoderParameters(total, round(total - asleep))
 
 
-def describe_encoder(config: ModelConfig) -> dict[str, float | dict[str, float]]:
-    """Cost and parameters as plain numbers for JSON.
+def equal_total(config: ModelConfig) -> ModelConfig:
+    """The dense model with as many encoder parameters, all awake for each token; no nearer width."""
+    narrow, wide = (_all_parameters(config.dense(width)) for width in (1, 2))
+    return config.dense(_width((_all_parameters(config) - narrow) / (wide - narrow) + 1))
 
-    `equal_total_macs_a_token` is the cost of the dense model with as many expert parameters, all awake.
+
+def equal_active(config: ModelConfig) -> ModelConfig:
+    """The dense model with as much work a token at the mean number of experts; no nearer width."""
+    narrow, wide = (encoder_cost(config.dense(width)).total for width in (1, 2))
+    return config.dense(_width((encoder_cost(config).total - narrow) / (wide - narrow) + 1))
+
+
+def _all_parameters(config: ModelConfig) -> int:
+    return encoder_parameters(config).total
+
+
+def _width(wanted: float) -> int:
+    return max(round(wanted / WIDTH_STEP), 1) * WIDTH_STEP
+
+
+def describe_encoder(
+    config: ModelConfig, mean_experts: float | None = None
+) -> dict[str, float | dict[str, float]]:
+    """Cost and parameters as plain numbers for JSON; `mean_experts` is k where it was measured.
+
+    `equal_total_macs_a_token` is the cost of the dense model with as many parameters (`equal_total`).
+    `item_parameters` are what the items are made of: ids and features.
     """
-    cost, parameters = encoder_cost(config), encoder_parameters(config)
-    everything = encoder_cost(config.dense(config.experts * config.expert_dim))
+    k = config.mean_experts if mean_experts is None else mean_experts
+    cost, parameters = encoder_cost(config, mean_experts=k), encoder_parameters(config)
+    everything = cost if config.is_dense else encoder_cost(equal_total(config))
     return {
-        "mean_experts": config.mean_experts,
+        "mean_experts": k,
         "macs_a_token": cost.total,
         "macs_a_token_by_part": asdict(cost),
         "equal_total_macs_a_token": everything.total,
         "parameters": parameters.total,
         "active_parameters": parameters.active,
-        "item_parameters": config.items * config.dim,
+        "item_parameters": (config.items + config.features) * config.dim,
     }

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moerec.evaluation import metrics
@@ -21,7 +22,7 @@ from moerec.models.encoder import Encoder
 from moerec.models.recommender import MoERecommender, UserVectors
 from moerec.models.router import Router
 
-SHARES: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+SHARES: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Shares of the transitions in the mixture that are tried, 0 being the network alone."""
 
 BATCH: Final = 64
@@ -70,26 +71,32 @@ class TransitionCalibration:
 
     def best(self, shares: Sequence[float] = SHARES) -> tuple[float, float]:
         """Set the weight of the model's table to the share that ranks best; the share, and NDCG@10."""
-        found = {share: self._ndcg(share) for share in shares}
-        share = max(shares, key=lambda share: found[share])
-        self.use(share)
-        return share, found[share]
+        found = self._ndcg(shares)
+        best = int(np.argmax(found))
+        self.use(shares[best])
+        return shares[best], found[best]
 
     def use(self, share: float) -> None:
         """Set the weight of the model's table to this share, in [0, 1)."""
-        self._model.transitions.weight.fill_(share / (1 - share) * self._level)
+        self._model.transitions.weight.fill_(self._weight(share))
+
+    def _weight(self, share: float) -> float:
+        return share / (1 - share) * self._level
 
     @torch.inference_mode()
-    def _ndcg(self, share: float) -> float:
-        self.use(share)
-        ranks = [np.zeros(0, np.int64)]
+    def _ndcg(self, shares: Sequence[float]) -> list[float]:
+        """NDCG@10 of each share. What does not depend on the share is computed once."""
+        ranks: list[list[NDArray[np.int64]]] = [[] for _ in shares]
         for users, rows in self._encoded:
-            scores = self._model.score(users.vectors, users.recent, self._items_VD)
+            cosines_BV = users.vectors @ self._items_VD.T
+            odds_BV = torch.exp(cosines_BV / self._model.config.temperature)
+            chance_BV = self._model.transitions.chance(users.recent)
             past = [self._questions.histories[row] for row in rows]
             targets = self._questions.targets[rows]
-            ranks.append(rank_targets(scores.float().cpu().numpy(), past, targets)[0])
-        found = np.concatenate(ranks)
-        return metrics.ndcg(found, 10) if len(found) else 0.0
+            for place, share in enumerate(shares):
+                mixed_BV = torch.add(odds_BV, chance_BV, alpha=self._weight(share))
+                ranks[place].append(rank_targets(mixed_BV.cpu().numpy(), past, targets)[0])
+        return [metrics.ndcg(np.concatenate(found), 10) if found else 0.0 for found in ranks]
 
     def _log_normaliser(self, users: UserVectors) -> Tensor:
         cosines_BV = users.vectors @ self._items_VD[1:].T

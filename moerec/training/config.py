@@ -21,6 +21,9 @@ NEIGHBORS: Final = 100
 ID_DROPOUT: Final = 0.2
 """The share of items that a training step knows by their content alone, where there is content."""
 
+COVISITS: Final = 0.4
+"""The share of the table of transitions for what the same users visited, where histories are short."""
+
 LARGEST_SEED: Final = 2**32 - 1
 
 LONG_HISTORY: Final = 30
@@ -37,6 +40,9 @@ class TrainConfig:
     * `batch_events`, padded events of a step, at most;
     * `learning_rate`, reached after `warmup_steps` and then falling in a line to `final_rate` of itself;
     * `negatives`, 0 for the full softmax;
+    * `neighbors`, likely next items of each item in the table beside the network; 0 for none;
+    * `covisits` in [0, 1): the share of that table, if validation likes it, for what the same users
+      visited in any order; 0 counts what followed alone;
     * `balance_rate`, the step of the router's balance bias;
     * `mask_rate`, the share of steps in which an expert a layer does not run for half of the batch;
     * `average_steps`, about how many last steps the weights that are kept are averaged over;
@@ -54,12 +60,36 @@ class TrainConfig:
     weight_decay: float = 0.01
     warmup_steps: int = 100
     negatives: int = 0
+    neighbors: int = NEIGHBORS
+    covisits: float = 0.0
     balance_rate: float = 5e-3
     mask_rate: float = 0.1
     average_steps: int = 100
     validation_users: int = 3_000
     precision: Literal["fast", "float32"] = "fast"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (self.epochs, self.patience, self.length, self.batch_events, self.average_steps)
+        rules = {
+            "epochs, patience, length, batch_events and average_steps must be positive": min(counts)
+            >= 1,
+            "learning_rate must be positive": self.learning_rate > 0,
+            "final_rate and mask_rate must lie in [0, 1]": 0 <= self.final_rate <= 1
+            and 0 <= self.mask_rate <= 1,
+            "weight_decay and balance_rate must not be negative": min(
+                self.weight_decay, self.balance_rate
+            )
+            >= 0,
+            "warmup_steps, negatives and neighbors must not be negative": min(
+                self.warmup_steps, self.negatives, self.neighbors
+            )
+            >= 0,
+            "covisits must lie in [0, 1)": 0 <= self.covisits < 1,
+            "validation_users must be positive": self.validation_users >= 1,
+        }
+        if broken := [rule for rule, holds in rules.items() if not holds]:
+            raise ValueError("; ".join(broken))
 
     def to_dict(self) -> dict[str, int | float | str]:
         """Plain values for the manifest and the checkpoint."""
@@ -97,6 +127,8 @@ def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
         batch_events=batch_events,
         warmup_steps=min(200, steps_an_epoch * epochs // 10),
         negatives=0 if log.items * batch_events <= FULL_SOFTMAX_LOGITS else SHARED_NEGATIVES,
+        # Long histories have followers enough, and many pairs of items that say little.
+        covisits=0.0 if log.has_long_histories else COVISITS,
         average_steps=min(max(steps_an_epoch * 3 // 2, 20), 1_000),
         seed=seed,
     )

@@ -25,9 +25,6 @@ from moerec.training.transitions import TransitionCounts, TransitionTable
 CALIBRATION_USERS: Final = 10_000
 """At most so many users of the validation set decide."""
 
-COVISITS: Final = (0.0, 0.4)
-"""Shares of the table that are tried for what the same users visited, in whatever order."""
-
 UNVALIDATED_SHARE: Final = 0.3
 """The share of the transitions where nothing is held out to choose it on."""
 
@@ -47,14 +44,14 @@ def finish(
     held: HoldOut,
     *,
     neighbors: int,
-    covisits: bool,
+    covisits: float,
     device: torch.device,
     seed: int,
 ) -> Finished:
     """Count transitions of the events that `held` lets train, and calibrate on its validation events.
 
     Without any, the newest events of the training stand in for the thresholds, and the share is fixed.
-    `covisits` says whether the table may also know what the same users visited in any order.
+    `covisits` is the share of the table that may go to what the same users visited in any order.
     """
     config = replace(trained.config, neighbors=min(neighbors, trained.config.items))
     model = load_model(config.to_dict(), trained.weights | _empty_table(config)).to(device)
@@ -64,7 +61,7 @@ def finish(
     chosen = sampled_cases(histories, held, CALIBRATION_USERS, seed)
     if chosen is not None:
         calibrate_thresholds(model, chosen)
-        metrics = _choose_transitions(model, counts, chosen, COVISITS if covisits else (0.0,))
+        metrics = _choose_transitions(model, counts, chosen, sorted({0.0, covisits}))
         summary = evaluate(ModelScorer(model), chosen, config.items).summary
         metrics |= {f"validation_{name}": summary[name] for name in ("ndcg@10", "hr@10")}
     else:

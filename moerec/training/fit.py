@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,17 +27,18 @@ from moerec.data.items import ItemTable
 from moerec.data.sequences import build_histories
 from moerec.data.split import HoldOut, hold_out
 from moerec.errors import DataError, UsageError
+from moerec.models.config import ModelConfig
 from moerec.models.loading import choose_device
 from moerec.training.config import (
     ID_DROPOUT,
     LARGEST_SEED,
-    NEIGHBORS,
+    LogSize,
     TrainConfig,
-    presets,
 )
 from moerec.training.distributed import ALONE, Group
 from moerec.training.finish import Finished, finish, sampled_cases
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
+from moerec.training.presets import Variant, configurations
 from moerec.training.shared import share
 
 Unfinished = Literal["refuse", "resume", "restart"]
@@ -45,10 +46,11 @@ Unfinished = Literal["refuse", "resume", "restart"]
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """What a caller may decide. The presets decide the rest.
+    """What a caller may decide. The preset decides the rest.
 
     * `split` is the rule of `moerec.data.split`; `fit_all` trains on every event and holds out none;
     * `device` "auto", "cpu" or "cuda"; `epochs` overrides the preset's; `seed` is 0 to `LARGEST_SEED`;
+    * `variant` of model and training: a preset, single knobs, a dense twin;
     * `unfinished` says what happens to the checkpoint of an interrupted training of the same bundle;
     * `replace` allows an existing bundle to be replaced.
     """
@@ -58,6 +60,7 @@ class FitOptions:
     device: str = "auto"
     seed: int = 0
     epochs: int | None = None
+    variant: Variant = field(default_factory=Variant)
     unfinished: Unfinished = "refuse"
     replace: bool = False
 
@@ -84,12 +87,15 @@ def prepare_log(
     data = TrainingData(
         histories,
         held.train_lengths,
-        sampled_cases(histories, held, TrainConfig().validation_users, options.seed),
+        None,
         ordered_fingerprint(histories, id_map),
         held.rule,
         interactions.has_time,
         content,
     )
+    _, config = _configurations(data, len(id_map), options)
+    validation = sampled_cases(histories, held, config.validation_users, options.seed)
+    data = replace(data, validation=validation)
     return PreparedLog(data, id_map, held, recipe, interactions.source)
 
 
@@ -127,17 +133,18 @@ def fit_log(
     """
     data, catalogue = share(log.data, len(log.id_map), out, group)
     log = replace(log, data=data)
-    trained = _trainer(data, catalogue, out, options, watch, group).run()
+    model_config, config = _configurations(data, catalogue, options)
+    trained = _trainer(model_config, config, data, out, options, watch, group).run()
     finished = finish(
         trained,
         data.histories,
         log.held,
-        neighbors=NEIGHBORS,
-        covisits=not data.size(catalogue).has_long_histories,
+        neighbors=config.neighbors,
+        covisits=config.covisits,
         device=choose_device(options.device),
         seed=options.seed,
     )
-    contents = _contents(items, log, trained, finished)
+    contents = _contents(items, log, options, trained, finished)
     bundle = write_bundle(out, contents, replace=options.replace)
     checkpoint_path(out).unlink(missing_ok=True)
     return bundle
@@ -153,7 +160,8 @@ def assist_fit(
     """
     mine, catalogue = (log.data, len(log.id_map)) if log else (None, 0)
     data, catalogue = share(mine, catalogue, out, group)
-    _trainer(data, catalogue, out, options, lambda _progress: None, group).run()
+    configs = _configurations(data, catalogue, options)
+    _trainer(*configs, data, out, options, lambda _progress: None, group).run()
 
 
 def clear_way(out: Path, options: FitOptions) -> None:
@@ -195,30 +203,33 @@ def _make_parent(out: Path) -> None:
         raise storage_error(error, out) from error
 
 
+def _configurations(
+    data: TrainingData, catalogue: int, options: FitOptions
+) -> tuple[ModelConfig, TrainConfig]:
+    if not (data.train_lengths >= 2).any():
+        raise DataError(
+            "no user has two events to learn a transition from",
+            "Give a log in which users have at least three events each, or use --fit-all.",
+        )
+    lengths, content = data.train_lengths, data.content
+    return configurations(
+        options.variant,
+        LogSize(int(lengths.sum()), int((lengths > 0).sum()), catalogue, data.has_time),
+        seed=options.seed,
+        epochs=options.epochs,
+        content=(content.size, len(content.features), ID_DROPOUT) if content else (0, 0, 0.0),
+    )
+
+
 def _trainer(
+    model_config: ModelConfig,
+    config: TrainConfig,
     data: TrainingData,
-    catalogue: int,
     out: Path,
     options: FitOptions,
     watch: Callable[[Progress], None],
     group: Group,
 ) -> Trainer:
-    lengths = data.train_lengths
-    if not (lengths >= 2).any():
-        raise DataError(
-            "no user has two events to learn a transition from",
-            "Give a log in which users have at least three events each, or use --fit-all.",
-        )
-    model_config, config = presets(data.size(catalogue), seed=options.seed)
-    if data.content is not None:
-        model_config = replace(
-            model_config,
-            features=data.content.size,
-            feature_entries=len(data.content.features),
-            id_dropout=ID_DROPOUT,
-        )
-    if options.epochs is not None:
-        config = replace(config, epochs=options.epochs)
     trainer = Trainer(
         model_config,
         config,
@@ -247,6 +258,7 @@ def _content(
 def _contents(
     items: ItemTable | None,
     log: PreparedLog,
+    options: FitOptions,
     trained: Trained,
     finished: Finished,
 ) -> BundleContents:
@@ -271,6 +283,7 @@ def _contents(
         held_out=held.rule,
         training={
             **trained.settings,
+            "variant": options.variant.to_dict(),
             "trained_events": int(held.train_lengths.sum()),
             # Counted from 1; without validation the last one is kept.
             "best_epoch": trained.position.best_epoch + 1 or trained.position.epoch,

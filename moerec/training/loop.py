@@ -27,7 +27,7 @@ from moerec.models.config import ModelConfig
 from moerec.models.recommender import MoERecommender
 from moerec.training import state
 from moerec.training.averaging import AveragedWeights
-from moerec.training.config import LogSize, TrainConfig
+from moerec.training.config import TrainConfig
 from moerec.training.distributed import ALONE, Group
 from moerec.training.interrupt import TrainingInterrupted, stop_requested
 from moerec.training.negatives import NegativeSampler
@@ -56,11 +56,6 @@ class TrainingData:
     split: str
     has_time: bool
     content: ItemFeatures | None = None
-
-    def size(self, catalogue: int) -> LogSize:
-        """What the presets look at."""
-        lengths = self.train_lengths
-        return LogSize(int(lengths.sum()), int((lengths > 0).sum()), catalogue, self.has_time)
 
     def item_counts(self, catalogue: int) -> NDArray[np.int64]:
         """How many training events each item has, int64 [V + 1]; the padding has 0."""

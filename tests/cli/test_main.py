@@ -58,6 +58,9 @@ def test_version_and_help() -> None:
         ["train"],
         ["train", "x", "--epochs", "0"],
         ["train", "x", "--seed", "-1"],
+        ["train", "x", "--set", "dropout"],
+        ["train", "x", "--twin", "half"],
+        ["train", "x", "--twin", "0"],
         ["data", "demo", "--seed", "-1"],
         ["demo", "--seed", str(2**32)],
     ],
@@ -77,6 +80,23 @@ def test_train_names_the_bundle_after_the_log(log: Path, tmp_path: Path) -> None
     assert "epoch 1/1" in done.stdout
     assert (tmp_path / "bundles/views/manifest.json").is_file()
     assert "moerec evaluate bundles/views views.csv.gz" in done.stdout
+
+
+def test_train_another_model(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "twin"
+    command = ["train", str(log), "--out", str(out), "--epochs", "1", "--preset", "compare"]
+    assert main([*command, "--set", "dim=16", "--set", "negatives=8", "--twin", "total"]) == 0
+    training = json.loads((out / "manifest.json").read_text())["training"]
+    assert training["variant"] == {
+        "preset": "compare",
+        "settings": {"dim": 16, "negatives": 8},
+        "twin": "total",
+    }
+    assert (training["model"]["experts"], training["training"]["negatives"]) == (1, 8)
+    capsys.readouterr()
+    for wrong in (["--set", "drop=1"], ["--set", "layers=few"], ["--preset", "huge"]):
+        assert main(["train", "no such log", "--out", str(tmp_path / "none"), *wrong]) == 2
+        assert wrong[1].partition("=")[0] in capsys.readouterr().err
 
 
 def test_evaluate_prints_the_table_and_writes_files(

@@ -2,8 +2,10 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -12,6 +14,7 @@ from rich.console import Console
 from moerec.artifacts.bundle import Bundle
 from moerec.data.interactions import from_frame
 from moerec.errors import LeakError, StorageError, UsageError
+from moerec.evaluation.metrics import MISS
 from moerec.evaluation.report import Report, evaluate_bundle, routing_of
 from moerec.training.fit import FitOptions, fit_bundle
 from tests.logs import walking_log
@@ -153,3 +156,22 @@ def test_a_log_without_held_out_events(bundle: Bundle) -> None:
 def test_a_folder_that_is_not_there(report: Report, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot write"):
         report.write_json(tmp_path / "nowhere" / "out.json")
+
+
+def test_the_ranks_are_those_of_the_figures(report: Report, tmp_path: Path) -> None:
+    """A column a scorer; a held-out item that the catalogue lacks has no rank."""
+    missing = replace(
+        report,
+        results=[
+            replace(result, ranks=np.where(np.arange(60) == 3, MISS, result.ranks))
+            for result in report.results
+        ],
+    )
+    missing.write_ranks(tmp_path / "ranks.csv")
+    with (tmp_path / "ranks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["user_id", "moerec", "Markov chain", "popularity"]
+    assert [row["user_id"] for row in rows] == [f"user{user}" for user in range(60)]
+    assert rows[3]["moerec"] == rows[3]["popularity"] == ""
+    hits = [row["moerec"] != "" and int(row["moerec"]) <= 10 for row in rows]
+    assert np.mean(hits) == missing.results[0].summary["hr@10"]

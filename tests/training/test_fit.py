@@ -23,6 +23,7 @@ from moerec.evaluation.report import evaluate_bundle
 from moerec.training.fit import FitOptions, fit_bundle
 from moerec.training.interrupt import TrainingInterrupted
 from moerec.training.loop import Progress
+from moerec.training.presets import Variant
 from tests.logs import walking_interactions, walking_log
 
 LOG = walking_interactions()
@@ -127,6 +128,9 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
         fit_bundle(LOG, out, options=QUICK, watch=stop_after(1))
     with pytest.raises(UsageError, match="training differ"):
         fit_bundle(LOG, out, options=replace(QUICK, epochs=9, unfinished="resume"))
+    other = Variant(settings={"dropout": 0.1})
+    with pytest.raises(UsageError, match="model differ"):
+        fit_bundle(LOG, out, options=replace(QUICK, variant=other, unfinished="resume"))
     with pytest.raises(UsageError, match="log"):
         fit_bundle(walking_interactions(seed=4), out, options=replace(QUICK, unfinished="resume"))
 
@@ -225,6 +229,21 @@ def test_the_manifest_records_what_was_held_out(tmp_path: Path) -> None:
     assert "validation_ndcg@10" not in everything.metrics
     assert by_time.held_out == "time:0.2"
     assert by_time.training["trained_events"] < 60 * 14 * 0.7
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [Variant("sasrec"), Variant(twin="active", settings={"neighbors": 5, "validation_users": 9})],
+    ids=["sasrec", "twin"],
+)
+def test_another_variant_trains_is_measured_and_named(tmp_path: Path, variant: Variant) -> None:
+    bundle = fit_bundle(LOG, tmp_path / "bundle", options=replace(QUICK, variant=variant))
+    manifest = read_bundle(bundle.path).manifest
+    assert manifest.training["variant"] == variant.to_dict()
+    assert bundle.config["experts"] == 1
+    assert bundle.config["neighbors"] == variant.settings.get("neighbors", 0)
+    model = evaluate_bundle(bundle, LOG, "test").results[0]
+    assert 0 < model.summary["hr@10"] <= 1
 
 
 def test_the_manifest_keeps_the_record_of_each_epoch(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from moerec.artifacts.checkpoint import checkpoint_path
 from moerec.data.demo.writing import write_demo
 from moerec.data.interactions import Interactions, read_interactions
 from moerec.data.items import read_items
-from moerec.errors import UsageError
+from moerec.errors import ArtifactError, UsageError
 from moerec.store.importing import import_events
 from moerec.store.sql import open_event_store
 
@@ -42,13 +42,8 @@ class DemoOptions:
 
 def prepare(options: DemoOptions, console: Console) -> Bundle:
     """The demo's bundle, trained now if there is none, with the simulated histories in the store."""
-    if options.bundle_path.exists():
-        bundle = read_bundle(options.bundle_path)
-        console.print(
-            f"Model [bold]{bundle.version}[/] from {escape(str(options.bundle_path))}",
-            highlight=False,
-            soft_wrap=True,
-        )
+    bundle = _trained_before(options, console)
+    if bundle is not None:
         log = options.folder / "log.csv"
         interactions = read_interactions(log) if not _imported(options, bundle) else None
     else:
@@ -58,6 +53,28 @@ def prepare(options: DemoOptions, console: Console) -> Bundle:
         bundle = _train(options, interactions, catalogue, console)
     if interactions is not None:
         _import(options, interactions, console)
+    return bundle
+
+
+def _trained_before(options: DemoOptions, console: Console) -> Bundle | None:
+    """The bundle of an earlier demo, if this version can read it."""
+    if not options.bundle_path.exists():
+        return None
+    try:
+        bundle = read_bundle(options.bundle_path)
+    except ArtifactError as error:
+        console.print(
+            f"The model of an earlier demo is of no use here ({escape(error.message)}): "
+            "it is trained again.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return None
+    console.print(
+        f"Model [bold]{bundle.version}[/] from {escape(str(options.bundle_path))}",
+        highlight=False,
+        soft_wrap=True,
+    )
     return bundle
 
 
@@ -80,6 +97,7 @@ def _train(
         seed=options.seed,
         epochs=options.epochs,
         unfinished="resume" if checkpoint.exists() else "refuse",
+        replace=True,
     )
     try:
         with TrainingDisplay(console) as display:
