@@ -20,6 +20,7 @@ from tests.training.distributed_worker import CONTENT, Arrays, steps_task, train
 
 Processes = list[subprocess.Popen[str]]
 PATIENCE = 120
+EPOCHS = "8"
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +165,7 @@ def test_a_lost_process_ends_the_others(tmp_path: Path, log: Path) -> None:
 def torchrun(log: Path, out: Path, *options: str) -> subprocess.Popen[str]:
     """`torchrun --nproc-per-node 2 -m moerec train LOG --out OUT`, as the documentation has it."""
     command = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
-    train_it = ["moerec", "train", str(log), "--out", str(out), "--epochs", "8", *options]
+    train_it = ["moerec", "train", str(log), "--out", str(out), "--epochs", EPOCHS, *options]
     return subprocess.Popen(
         [sys.executable, "-m", *command, *train_it],
         env={**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"},
@@ -177,9 +178,9 @@ def torchrun(log: Path, out: Path, *options: str) -> subprocess.Popen[str]:
 def test_torchrun_stopped_and_resumed_equals_never_stopped(tmp_path: Path, log: Path) -> None:
     """Ctrl-C reaches all processes; the bundle is, to the last bit, that of one that nobody stopped."""
     whole, out = tmp_path / "whole", tmp_path / "bundle"
-    printed = outputs([running := torchrun(log, whole)])[0]
-    assert running.returncode == 0, printed
-    assert printed.count("written to") == 1
+    never = start(2, "moerec", "train", str(log), "--out", str(whole), "--epochs", EPOCHS)
+    printed = outputs(never)
+    assert [process.returncode for process in never] == [0, 0], printed
     stopped = torchrun(log, out)
     while not checkpoint_path(out).exists() and stopped.poll() is None:
         time.sleep(0.02)
@@ -191,6 +192,7 @@ def test_torchrun_stopped_and_resumed_equals_never_stopped(tmp_path: Path, log: 
     assert remains(out) == ["bundle.checkpoint", "whole"]
     printed = outputs([running := torchrun(log, out, "--resume")])[0]
     assert running.returncode == 0, printed
+    assert printed.count("written to") == 1
     assert remains(out) == ["bundle", "whole"]
     assert_equal(read_bundle(whole).weights(), read_bundle(out).weights())
 
