@@ -34,10 +34,10 @@ class MoELayer(nn.Module):
 
     @torch.no_grad()
     def steer(self, load_E: Tensor, tokens: int, rate: float) -> None:
-        """After a training step: move bias and threshold by what the whole batch's routing was.
+        """After a training step: move bias and margin by what the whole batch's routing was.
 
         `load_E` are the tokens each expert got, `rate` the step of the balance bias. The bias goes
-        up for experts below the mean load and down above it, its mean stays 0. The threshold follows
+        up for experts below the mean load and down above it, its mean stays 0. The margin follows
         the mean number of experts a token woke, in steps small against a sigmoid's range. A dense
         layer has neither.
         """
@@ -47,4 +47,4 @@ class MoELayer(nn.Module):
         step = torch.sign(load.mean() - load)
         self.router.balance_bias += rate * (step - step.mean())
         excess = load.sum() / max(tokens, 1) - self.config.mean_experts
-        self.router.threshold += (0.02 * excess).clamp(-0.02, 0.02)
+        self.router.margin -= (0.02 * excess).clamp(-0.02, 0.02)

@@ -1,4 +1,4 @@
-"""Which experts wake for a token: the best two always, a third and a fourth if they are sure.
+"""Which experts wake for a token: the best two always, a third and a fourth if it is a close call.
 
 Letters: N tokens, D width, E experts, K = max_experts slots.
 
@@ -6,9 +6,10 @@ The score of an expert is a sigmoid of the token *and* of a causal summary of it
 users with the same last item may wake different experts. Selection adds a balance bias that training
 moves so that every expert gets work (auxiliary-loss-free balancing, Wang et al. 2024,
 arXiv:2408.15664); the gates use the scores alone. Slots beyond `min_experts` join where their
-selection score passes a threshold, which training steers to a mean number of experts (in the manner of
-the controller of DTop-p, arXiv:2512.13996) and which is frozen at serving: the choice for a token
-never depends on what else is in its batch.
+selection score is at most a margin behind the best one: a router that is undecided about a token wakes
+more experts for it (as with the top-p routing of Huang et al. 2024, arXiv:2403.07652). Training steers
+the margin to a mean number of experts (in the manner of the controller of DTop-p, arXiv:2512.13996);
+at serving it is frozen: the choice for a token never depends on what else is in its batch.
 """
 
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Router(nn.Module):
     """Chooses experts and their gates; runs none of them. Computes in float32 always."""
 
     balance_bias: Tensor
-    threshold: Tensor
+    margin: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class Router(nn.Module):
         )
         # Buffers, not parameters: training moves them between steps, gradients never do.
         self.register_buffer("balance_bias", torch.zeros(config.experts))
-        self.register_buffer("threshold", torch.tensor(0.6))
+        self.register_buffer("margin", torch.tensor(0.1))
 
     def forward(
         self, x_ND: Tensor, summary_ND: Tensor | None, masked_NE: Tensor | None = None
@@ -76,7 +77,7 @@ class Router(nn.Module):
         """
         scores_NE = self.scores(x_ND, summary_ND)
         ranked_NK, experts_NK = self.rank(scores_NE, masked_NE)
-        active_NK = ranked_NK >= self.threshold
+        active_NK = behind_best(ranked_NK) <= self.margin
         active_NK[:, : self.config.min_experts] = True
         chosen_NK = scores_NE.gather(1, experts_NK) * active_NK
         return Routing(experts_NK, chosen_NK / chosen_NK.sum(1, keepdim=True), active_NK)
@@ -99,3 +100,8 @@ class Router(nn.Module):
         ranked_NE, order_NE = torch.sort(selection_NE, dim=1, descending=True, stable=True)
         slots = self.config.max_experts
         return ranked_NE[:, :slots], order_NE[:, :slots]
+
+
+def behind_best(ranked_NK: Tensor) -> Tensor:
+    """How far each of the ranked selection scores is behind the first of its row, from 0 up, [N, K]."""
+    return ranked_NK[:, :1] - ranked_NK

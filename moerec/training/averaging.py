@@ -14,7 +14,7 @@ from moerec.models.recommender import MoERecommender
 class AveragedWeights:
     """A second copy of `model` that follows it; `horizon` is how many steps it remembers, about.
 
-    Buffers (balance bias, threshold) are averaged like parameters: they belong to the same router.
+    Buffers (balance bias, margin) are averaged like parameters: they belong to the same router.
     """
 
     def __init__(self, model: MoERecommender, horizon: int) -> None:

@@ -1,6 +1,6 @@
 """After the last step: the numbers that are set on validation, not by gradients.
 
-* the thresholds of the routers, so that in evaluation mode a token wakes the mean number of experts
+* the margins of the routers, so that in evaluation mode a token wakes the mean number of experts
   that the configuration asks for;
 * the weight of the table of transitions beside the network.
 
@@ -20,19 +20,19 @@ from moerec.evaluation.evaluate import Cases, rank_targets
 from moerec.evaluation.model_scorer import encode
 from moerec.models.encoder import Encoder
 from moerec.models.recommender import MoERecommender, UserVectors
-from moerec.models.router import Router
+from moerec.models.router import Router, behind_best
 
 SHARES: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Shares of the transitions in the mixture that are tried, 0 being the network alone."""
 
 BATCH: Final = 64
 
-THRESHOLD_TOKENS: Final = 50_000
-"""So many tokens set a router's threshold: the mean of k is then known to a third of a per cent."""
+MARGIN_TOKENS: Final = 50_000
+"""So many tokens set a router's margin: the mean of k is then known to a third of a per cent."""
 
 
-def calibrate_thresholds(model: MoERecommender, questions: Cases) -> None:
-    """Set each router's threshold so that the mean over all tokens of `questions` is `mean_experts`.
+def calibrate_margins(model: MoERecommender, questions: Cases) -> None:
+    """Set each router's margin so that the mean over all tokens of `questions` is `mean_experts`.
 
     Layer after layer, since what a layer's tokens are depends on the layers before.
     """
@@ -48,9 +48,9 @@ def calibrate_thresholds(model: MoERecommender, questions: Cases) -> None:
         hook.remove()
         optional = torch.cat(seen)
         wanted = round((config.mean_experts - config.min_experts) * len(optional))
-        ranked = optional.flatten().sort(descending=True).values
-        threshold = ranked[min(wanted, len(ranked)) - 1] if wanted else ranked[0] + 1.0
-        router.threshold.copy_(threshold)
+        behind = optional.flatten().sort().values
+        margin = behind[min(wanted, len(behind)) - 1] if wanted else behind[0] - 1.0
+        router.margin.copy_(margin)
 
 
 class TransitionCalibration:
@@ -104,9 +104,9 @@ class TransitionCalibration:
 
 
 def _some(questions: Cases, window: int) -> Cases:
-    """The first questions that have `THRESHOLD_TOKENS` tokens, or all."""
+    """The first questions that have `MARGIN_TOKENS` tokens, or all."""
     tokens = np.cumsum([min(len(history), window) for history in questions.histories])
-    count = int(np.searchsorted(tokens, THRESHOLD_TOKENS)) + 1
+    count = int(np.searchsorted(tokens, MARGIN_TOKENS)) + 1
     return Cases(questions.users[:count], questions.histories[:count], questions.targets[:count])
 
 
@@ -128,6 +128,6 @@ def _routers(encoder: Encoder) -> list[Router]:
 def _keep_optional_slots(seen: list[Tensor]) -> Any:  # noqa: ANN401
     def hook(router: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
         ranked_NK, _experts = router.rank(router.scores(*inputs[:2]))  # type: ignore[operator]
-        seen.append(ranked_NK[:, router.config.min_experts :])  # type: ignore[union-attr]
+        seen.append(behind_best(ranked_NK)[:, router.config.min_experts :])  # type: ignore[union-attr]
 
     return hook

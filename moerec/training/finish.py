@@ -1,6 +1,6 @@
 """From the trained network to the model that is served: transitions beside it, everything calibrated.
 
-network --table of transitions--> model --thresholds, weight (on validation)--> bundle
+network --table of transitions--> model --margins, weight (on validation)--> bundle
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from moerec.evaluation.model_scorer import ModelScorer
 from moerec.models.config import ModelConfig
 from moerec.models.loading import load_model
 from moerec.models.recommender import MoERecommender
-from moerec.training.calibrate import TransitionCalibration, calibrate_thresholds
+from moerec.training.calibrate import TransitionCalibration, calibrate_margins
 from moerec.training.loop import Trained
 from moerec.training.transitions import TransitionCounts, TransitionTable
 
@@ -50,7 +50,7 @@ def finish(
 ) -> Finished:
     """Count transitions of the events that `held` lets train, and calibrate on its validation events.
 
-    Without any, the newest events of the training stand in for the thresholds, and the share is fixed.
+    Without any, the newest events of the training stand in for the margins, and the share is fixed.
     `covisits` is the share of the table that may go to what the same users visited in any order.
     """
     config = replace(trained.config, neighbors=min(neighbors, trained.config.items))
@@ -60,13 +60,13 @@ def finish(
     counts = TransitionCounts(train, config.items, config.neighbors)
     chosen = sampled_cases(histories, held, CALIBRATION_USERS, seed)
     if chosen is not None:
-        calibrate_thresholds(model, chosen)
+        calibrate_margins(model, chosen)
         metrics = _choose_transitions(model, counts, chosen, sorted({0.0, covisits}))
         summary = evaluate(ModelScorer(model), chosen, config.items).summary
         metrics |= {f"validation_{name}": summary[name] for name in ("ndcg@10", "hr@10")}
     else:
         trained_on = _newest_trained(histories, held, seed)
-        calibrate_thresholds(model, trained_on)
+        calibrate_margins(model, trained_on)
         _place(model, counts.table())
         TransitionCalibration(model, trained_on).use(UNVALIDATED_SHARE if config.neighbors else 0.0)
         metrics = {"transition_share": UNVALIDATED_SHARE, "covisit_share": 0.0}

@@ -26,10 +26,20 @@ def test_gates_sum_to_one_over_the_active_slots(router: Router) -> None:
     assert (routing.gates_NK[~routing.active_NK] == 0).all()
 
 
-@pytest.mark.parametrize(("threshold", "awake"), [(-9.0, 4), (9.0, 2)])
-def test_two_always_four_at_most(router: Router, threshold: float, awake: int) -> None:
-    router.threshold.fill_(threshold)
+@pytest.mark.parametrize(("margin", "awake"), [(9.0, 4), (-9.0, 2)])
+def test_two_always_four_at_most(router: Router, margin: float, awake: int) -> None:
+    router.margin.fill_(margin)
     assert (router(tokens(), tokens()).active_NK.sum(1) == awake).all()
+
+
+def test_more_experts_wake_where_the_router_is_undecided(router: Router) -> None:
+    """The third is awake where it is close to the first, however high both are."""
+    routing = router(tokens(), tokens())
+    ranked, _ = router.rank(router.scores(tokens(), tokens()))
+    behind = ranked[:, 0] - ranked[:, 2]
+    third = routing.active_NK[:, 2]
+    assert 0 < int(third.sum()) < 200
+    assert behind[third].max() <= float(router.margin) < behind[~third].min()
 
 
 def test_a_masked_expert_is_never_chosen(router: Router) -> None:
@@ -59,7 +69,7 @@ def test_equal_scores_go_to_the_lower_expert(router: Router) -> None:
     with torch.no_grad():
         router.from_token.weight.zero_()
         router.from_summary.weight.zero_()
-    router.threshold.fill_(-9.0)
+    router.margin.fill_(9.0)
     assert router(tokens(5), tokens(5)).experts_NK.tolist() == [[0, 1, 2, 3]] * 5
 
 
@@ -73,7 +83,7 @@ def test_every_active_slot_reaches_its_expert_and_no_other() -> None:
     """Against the plain definition: the sum over awake experts of gate * expert(token)."""
     torch.manual_seed(0)
     layer = MoELayer(CONFIG)
-    layer.router.threshold.fill_(0.5)
+    layer.router.margin.fill_(0.1)
     x = tokens(50)
     out, routing = layer(x, x)
     for row in range(50):

@@ -32,7 +32,7 @@ def test_the_first_steps_are_forgotten_fast_and_the_model_is_left_alone() -> Non
     set_all(average.model, 0.0)
     set_all(model, 1.0)
     average.update(step=0)
-    threshold = average.model.encoder.blocks[0].moe.router.threshold
-    assert float(threshold) == torch.tensor(0.9)
-    assert float(model.encoder.blocks[0].moe.router.threshold) == 1.0
+    margin = average.model.encoder.blocks[0].moe.router.margin
+    assert float(margin) == torch.tensor(0.9)
+    assert float(model.encoder.blocks[0].moe.router.margin) == 1.0
     assert not any(parameter.requires_grad for parameter in average.model.parameters())

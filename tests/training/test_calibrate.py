@@ -1,4 +1,4 @@
-"""Thresholds meet their budget; the transitions weigh what validation says."""
+"""Margins meet their budget; the transitions weigh what validation says."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from moerec.evaluation.model_scorer import ModelScorer, encode
 from moerec.models.config import ModelConfig
 from moerec.models.moe import MoELayer
 from moerec.models.recommender import MoERecommender
-from moerec.training.calibrate import TransitionCalibration, calibrate_thresholds
+from moerec.training.calibrate import TransitionCalibration, calibrate_margins
 
 ITEMS = 30
 CONFIG = ModelConfig(
@@ -63,7 +63,7 @@ def mean_experts(model: MoERecommender, cases: Cases) -> list[float]:
 def test_every_layer_meets_its_budget_within_two_per_cent(mean: float) -> None:
     cases = questions()
     subject = model(mean)
-    calibrate_thresholds(subject, cases)
+    calibrate_margins(subject, cases)
     assert mean_experts(subject, cases) == pytest.approx([mean] * CONFIG.layers, rel=0.02)
 
 
@@ -78,7 +78,7 @@ def test_a_table_that_knows_gets_weight() -> None:
     subject = with_table(model(), [0, *range(2, ITEMS + 1), 1])
     share, ndcg = TransitionCalibration(subject, cases).best()
     assert share >= 0.5
-    assert ndcg == evaluate(ModelScorer(subject), cases, ITEMS).summary["ndcg@10"]
+    assert ndcg == pytest.approx(evaluate(ModelScorer(subject), cases, ITEMS).summary["ndcg@10"])
     assert evaluate(ModelScorer(subject), cases, ITEMS).summary["hr@1"] > 0.5
 
 
