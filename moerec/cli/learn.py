@@ -107,9 +107,11 @@ def _train_in(group: "Group", options: argparse.Namespace) -> None:
     from moerec.data.interactions import read_interactions
     from moerec.data.items import read_items
     from moerec.training.display import TrainingDisplay
-    from moerec.training.fit import FitOptions, assist_fit, fit_bundle
+    from moerec.training.fit import FitOptions, assist_fit, clear_way, fit_log, prepare_log
     from moerec.training.presets import Variant
 
+    console = Console(quiet=not group.is_first)
+    out = options.out or BUNDLES / Path(options.data).name.split(".")[0]
     settings = FitOptions(
         split=options.split,
         fit_all=options.fit_all,
@@ -121,19 +123,22 @@ def _train_in(group: "Group", options: argparse.Namespace) -> None:
         unfinished="resume" if options.resume else "restart" if options.restart else "refuse",
         replace=options.replace,
     )
-    console = Console(quiet=not group.is_first)
-    out = options.out or BUNDLES / Path(options.data).name.split(".")[0]
+    if group.is_first:
+        clear_way(out, settings)
+    if not group.is_first_here:
+        assist_fit(None, out, options=settings, group=group)
+        return
     with console.status(f"reading {escape(options.data)}"):
         interactions = read_interactions(options.data, columns_of(options))
         items = read_items(options.items) if options.items else None
     console.print(str(interactions.report), highlight=False)
+    log = prepare_log(interactions, items, settings)
+    del interactions  # much larger than what is trained on, and not needed any more
     if not group.is_first:
-        assist_fit(interactions, out, items=items, options=settings, group=group)
+        assist_fit(log, out, options=settings, group=group)
         return
     with TrainingDisplay(console) as display:
-        bundle = fit_bundle(
-            interactions, out, items=items, options=settings, watch=display.update, group=group
-        )
+        bundle = fit_log(log, out, items=items, options=settings, watch=display.update, group=group)
     console.print(
         f"bundle {bundle.version} written to {escape(str(out))}", highlight=False, soft_wrap=True
     )

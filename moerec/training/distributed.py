@@ -1,6 +1,6 @@
 """One training on several processes: who they are, and what they tell each other.
 
-`torchrun` starts the processes. All of them read the same log and keep the same weights. Of each batch
+`torchrun` starts the processes. One of each machine reads the log; all keep the same weights. Of each batch
 a process takes every n-th segment; the gradients are added up, and everybody makes the same update.
 So the weights are those of one process, up to the rounding of sums in another order, however many
 processes there are.
@@ -42,17 +42,30 @@ class Group:
     """The processes of one training; this one is number `rank` of `size`. Alone, every call is free."""
 
     def __init__(
-        self, rank: int = 0, size: int = 1, control: distributed.ProcessGroup | None = None
+        self,
+        rank: int = 0,
+        size: int = 1,
+        local_rank: int = 0,
+        control: distributed.ProcessGroup | None = None,
     ) -> None:
-        """`control` carries what is not a tensor of the device, and has patience."""
+        """`local_rank` is this process's number on its machine; a machine's ranks follow each other.
+
+        `control` carries what is not a tensor of the device, and has patience.
+        """
         self.rank = rank
         self.size = size
+        self._local_rank = local_rank
         self._control = control
 
     @property
     def is_first(self) -> bool:
         """Whether this process validates, prints and writes."""
         return self.rank == 0
+
+    @property
+    def is_first_here(self) -> bool:
+        """Whether this process reads the log for those of its machine."""
+        return self._local_rank == 0
 
     @property
     def share(self) -> slice:
@@ -114,6 +127,20 @@ class Group:
         made: T = box[0]
         return made
 
+    def from_first_here(self, mine: T | None) -> T:
+        """What the first process of this machine gives, something small; what others give is not asked."""
+        boxes: list[Any] = [mine]
+        if self.size > 1:
+            boxes *= self.size
+            with _together():
+                distributed.all_gather_object(boxes, mine, group=self._control)
+        made: T = boxes[self.rank - self._local_rank]
+        return made
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        self.any(True)
+
 
 ALONE: Final = Group()
 
@@ -135,7 +162,8 @@ def joined(device: torch.device) -> Iterator[Group]:
         distributed.init_process_group(backend, timeout=STEP_TIMEOUT)
         control = distributed.new_group(backend="gloo", timeout=WAIT_TIMEOUT)
     try:
-        yield Group(distributed.get_rank(), distributed.get_world_size(), control)
+        here = int(os.environ["LOCAL_RANK"])
+        yield Group(distributed.get_rank(), distributed.get_world_size(), here, control)
     finally:
         # Where the others have gone already there is nothing left to say goodbye to.
         with suppress(RuntimeError):

@@ -73,8 +73,9 @@ def finish(
         trained_on = _newest_trained(histories, held, seed)
         calibrate_margins(model, trained_on)
         _place(model, counts.table())
-        TransitionCalibration(model, trained_on).use(UNVALIDATED_SHARE if config.neighbors else 0.0)
-        metrics = {"transition_share": UNVALIDATED_SHARE, "covisit_share": 0.0}
+        share = UNVALIDATED_SHARE if config.neighbors else 0.0
+        TransitionCalibration(model, trained_on).use(share)
+        metrics = {"transition_share": share, "covisit_share": 0.0}
     if liked_from is not None:
         model = with_liked(model, histories, held.train_lengths, liked_from, seed)
         metrics["liked_weight"] = calibrate_liked(model, chosen) if chosen is not None else 0.0

@@ -2,12 +2,11 @@
 
 import datetime
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from moerec.artifacts.bundle import (
@@ -41,6 +40,7 @@ from moerec.training.finish import Finished, finish, sampled_cases
 from moerec.training.liked import liked_threshold, train_values
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
 from moerec.training.presets import Variant, configurations
+from moerec.training.shared import share
 
 Unfinished = Literal["refuse", "resume", "restart"]
 
@@ -69,18 +69,39 @@ class FitOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """A training that is ready to run."""
+class PreparedLog:
+    """What a training needs of a log and an item file. The log's table of strings is not in it."""
 
-    trainer: Trainer
     data: TrainingData
     id_map: IdMap
     held: HoldOut
     recipe: FeatureRecipe | None
     liked_from: float | None
-    variant: Variant
-    config: TrainConfig
-    device: torch.device
+    source: str
+
+
+def prepare_log(
+    interactions: Interactions, items: ItemTable | None, options: FitOptions
+) -> PreparedLog:
+    """Number the items, line up the histories, hold events out. UsageError for a split that cannot be."""
+    id_map = build_id_map(interactions, items)
+    histories = build_histories(interactions, id_map)
+    held = hold_out("none" if options.fit_all else options.split, histories, interactions.has_time)
+    liked_from = liked_threshold(train_values(histories, held.train_lengths), options.liked)
+    recipe, content = _content(items, id_map)
+    data = TrainingData(
+        histories,
+        held.train_lengths,
+        None,
+        ordered_fingerprint(histories, id_map),
+        held.rule,
+        interactions.has_time,
+        content,
+    )
+    _, config = _configurations(data, len(id_map), options)
+    validation = sampled_cases(histories, held, config.validation_users, options.seed)
+    data = replace(data, validation=validation)
+    return PreparedLog(data, id_map, held, recipe, liked_from, interactions.source)
 
 
 def fit_bundle(
@@ -90,94 +111,74 @@ def fit_bundle(
     items: ItemTable | None = None,
     options: FitOptions = FitOptions(),
     watch: Callable[[Progress], None] = lambda _progress: None,
+) -> Bundle:
+    """Train on `interactions` and write the bundle `out`.
+
+    Raises what `fit_log` does.
+    """
+    clear_way(out, options)
+    log = prepare_log(interactions, items, options)
+    return fit_log(log, out, items=items, options=options, watch=watch)
+
+
+def fit_log(
+    log: PreparedLog,
+    out: Path,
+    *,
+    items: ItemTable | None = None,
+    options: FitOptions = FitOptions(),
+    watch: Callable[[Progress], None] = lambda _progress: None,
     group: Group = ALONE,
 ) -> Bundle:
-    """Train on `interactions` and write the bundle `out`; in a group, the first process's part.
+    """Train on `log` and write the bundle `out`; in a group, the first process's part.
 
     Raises UsageError for options that cannot be carried out, StorageError if the disk refuses,
     TrainingInterrupted after Ctrl-C (the checkpoint beside `out` then resumes), DistributedError if
     another process of `group` is lost.
     """
-    begun = _begin(interactions, out, items, options, watch, group)
-    trained = begun.trainer.run()
+    data, catalogue = share(log.data, len(log.id_map), out, group)
+    log = replace(log, data=data)
+    model_config, config = _configurations(data, catalogue, options)
+    trained = _trainer(model_config, config, data, out, options, watch, group).run()
     finished = finish(
         trained,
-        begun.data.histories,
-        begun.held,
-        liked_from=begun.liked_from,
-        neighbors=begun.config.neighbors,
-        covisits=begun.config.covisits,
-        device=begun.device,
+        data.histories,
+        log.held,
+        neighbors=config.neighbors,
+        covisits=config.covisits,
+        liked_from=log.liked_from,
+        device=choose_device(options.device),
         seed=options.seed,
     )
-    contents = _contents(interactions, items, begun, trained, finished)
+    contents = _contents(items, log, options, trained, finished)
     bundle = write_bundle(out, contents, replace=options.replace)
     checkpoint_path(out).unlink(missing_ok=True)
     return bundle
 
 
 def assist_fit(
-    interactions: Interactions,
-    out: Path,
-    *,
-    items: ItemTable | None = None,
-    options: FitOptions = FitOptions(),
-    group: Group,
+    log: PreparedLog | None, out: Path, *, options: FitOptions = FitOptions(), group: Group
 ) -> None:
-    """The part of every other process of `group`: its share of each step. It writes nothing.
+    """The part of every other process of `group`: its share of each step. It writes no bundle.
 
-    Raises what `fit_bundle` does; DistributedError if the first process has refused to begin.
+    The first process of each machine gives the `log`; the others share what it has. Raises what
+    `fit_log` does; DistributedError if the first process has refused to begin.
     """
-    _begin(interactions, out, items, options, lambda _progress: None, group).trainer.run()
+    mine, catalogue = (log.data, len(log.id_map)) if log else (None, 0)
+    data, catalogue = share(mine, catalogue, out, group)
+    configs = _configurations(data, catalogue, options)
+    _trainer(*configs, data, out, options, lambda _progress: None, group).run()
 
 
-def _begin(
-    interactions: Interactions,
-    out: Path,
-    items: ItemTable | None,
-    options: FitOptions,
-    watch: Callable[[Progress], None],
-    group: Group,
-) -> _Begun:
-    device = choose_device(options.device)
+def clear_way(out: Path, options: FitOptions) -> None:
+    """Refuse before the work begins what would be refused, or lost, after it.
+
+    With `unfinished` "restart" the old checkpoint is thrown away. Raises UsageError, StorageError.
+    """
+    choose_device(options.device)
     if not 0 <= options.seed <= LARGEST_SEED:
         raise UsageError(f"the seed {options.seed} is not usable", f"Use 0 to {LARGEST_SEED}.")
     checkpoint = checkpoint_path(out)
-    resumes = group.from_first(lambda: _clear_way(out, checkpoint, options))
-    id_map = build_id_map(interactions, items)
-    histories = build_histories(interactions, id_map)
-    held = hold_out("none" if options.fit_all else options.split, histories, interactions.has_time)
-    liked_from = liked_threshold(train_values(histories, held.train_lengths), options.liked)
-    recipe, content = _content(items, id_map)
-    model_config, config = _configurations(held, interactions, len(id_map), content, options)
-    data = TrainingData(
-        histories,
-        held.train_lengths,
-        sampled_cases(histories, held, config.validation_users, options.seed),
-        ordered_fingerprint(histories, id_map),
-        held.rule,
-        interactions.has_time,
-        content,
-    )
-    trainer = Trainer(
-        model_config,
-        config,
-        data,
-        device=device,
-        checkpoint=checkpoint,
-        watch=watch,
-        group=group,
-    )
-    if resumes:
-        trainer.resume()
-    return _Begun(trainer, data, id_map, held, recipe, liked_from, options.variant, config, device)
-
-
-def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> bool:
-    """Refuse before the work begins what would be refused, or lost, after it.
-
-    Returns whether there is a checkpoint to go on from.
-    """
     _make_parent(out)
     if out.exists() and not options.replace:
         raise UsageError(
@@ -198,7 +199,6 @@ def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> bool:
         )
     if options.unfinished == "restart":
         checkpoint.unlink(missing_ok=True)
-    return checkpoint.exists()
 
 
 def _make_parent(out: Path) -> None:
@@ -210,23 +210,44 @@ def _make_parent(out: Path) -> None:
 
 
 def _configurations(
-    held: HoldOut,
-    interactions: Interactions,
-    catalogue: int,
-    content: ItemFeatures | None,
-    options: FitOptions,
+    data: TrainingData, catalogue: int, options: FitOptions
 ) -> tuple[ModelConfig, TrainConfig]:
-    lengths = held.train_lengths
-    if not (lengths >= 2).any():
+    if not (data.train_lengths >= 2).any():
         raise DataError(
             "no user has two events to learn a transition from",
             "Give a log in which users have at least three events each, or use --fit-all.",
         )
-    size = LogSize(int(lengths.sum()), int((lengths > 0).sum()), catalogue, interactions.has_time)
-    features = (content.size, len(content.features), ID_DROPOUT) if content else (0, 0, 0.0)
+    lengths, content = data.train_lengths, data.content
     return configurations(
-        options.variant, size, seed=options.seed, epochs=options.epochs, content=features
+        options.variant,
+        LogSize(int(lengths.sum()), int((lengths > 0).sum()), catalogue, data.has_time),
+        seed=options.seed,
+        epochs=options.epochs,
+        content=(content.size, len(content.features), ID_DROPOUT) if content else (0, 0, 0.0),
     )
+
+
+def _trainer(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    data: TrainingData,
+    out: Path,
+    options: FitOptions,
+    watch: Callable[[Progress], None],
+    group: Group,
+) -> Trainer:
+    trainer = Trainer(
+        model_config,
+        config,
+        data,
+        device=choose_device(options.device),
+        checkpoint=checkpoint_path(out),
+        watch=watch,
+        group=group,
+    )
+    if options.unfinished == "resume":
+        trainer.resume()
+    return trainer
 
 
 def _content(
@@ -241,13 +262,13 @@ def _content(
 
 
 def _contents(
-    interactions: Interactions,
     items: ItemTable | None,
-    begun: _Begun,
+    log: PreparedLog,
+    options: FitOptions,
     trained: Trained,
     finished: Finished,
 ) -> BundleContents:
-    data, id_map, held = begun.data, begun.id_map, begun.held
+    data, id_map, held = log.data, log.id_map, log.held
     counts = data.item_counts(len(id_map))
     best = trained.position.epochs[trained.position.best_epoch]
     metrics = {"epochs": float(trained.position.epoch), "loss": best.loss} | finished.metrics
@@ -258,17 +279,17 @@ def _contents(
         popular=_popular(counts, id_map),
         trained_on=TrainedOn.record(data.histories, held.train_lengths, id_map),
         data=DataFacts(
-            source=Path(interactions.source).name,
+            source=Path(log.source).name,
             fingerprint=fingerprint(data.histories, id_map),
             events=len(data.histories.items),
             users=len(data.histories.users),
             items=len(id_map),
-            has_time=interactions.has_time,
+            has_time=data.has_time,
         ),
         held_out=held.rule,
         training={
             **trained.settings,
-            "variant": begun.variant.to_dict(),
+            "variant": options.variant.to_dict(),
             "trained_events": int(held.train_lengths.sum()),
             # Counted from 1; without validation the last one is kept.
             "best_epoch": trained.position.best_epoch + 1 or trained.position.epoch,
@@ -276,7 +297,7 @@ def _contents(
         },
         metrics=metrics,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        content=begun.recipe,
+        content=log.recipe,
     )
 
 

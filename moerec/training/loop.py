@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from moerec.artifacts.checkpoint import read_checkpoint
 from moerec.data.item_features import ItemFeatures
 from moerec.data.sequences import Histories
 from moerec.errors import DistributedError
@@ -146,9 +147,11 @@ class Trainer:
 
     def resume(self) -> Position:
         """Go back to where the checkpoint stands. `UsageError` if it is of another training."""
-        if self._checkpoint is not None:
+        if (path := self._checkpoint) is not None:
+            # The other machines may have no such file.
+            checkpoint = self._group.from_first(lambda: read_checkpoint(path))
             self._position, self._best = state.load(
-                self._checkpoint,
+                checkpoint,
                 self.settings,
                 self._model,
                 self._average.model,
@@ -219,7 +222,7 @@ class Trainer:
             if self._group.any(stop.is_set()):
                 self._save()
                 # Who leaves first makes torchrun end the others: not before the checkpoint is there.
-                self._group.any(True)
+                self._group.wait()
                 raise TrainingInterrupted(self._checkpoint)
 
     def _end_epoch(self) -> None:

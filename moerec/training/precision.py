@@ -6,12 +6,12 @@ import torch
 
 
 def is_fast_in_bfloat16(device: torch.device) -> bool:
-    """Every GPU that torch still supports well; processors with AVX512-BF16 or AMX.
+    """GPUs that have the type (NVIDIA's from Ampere on); processors with AVX512-BF16 or AMX.
 
     Without such instructions torch emulates the type, which is slower than float32 by far.
     """
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

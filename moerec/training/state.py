@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from moerec.artifacts.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from moerec.artifacts.checkpoint import Checkpoint, write_checkpoint
 from moerec.errors import UsageError
 
 Weights = dict[str, Tensor]
@@ -80,7 +80,7 @@ def save(
 
 
 def load(
-    path: Path,
+    checkpoint: Checkpoint,
     settings: dict[str, Any],
     model: nn.Module,
     average: nn.Module,
@@ -88,13 +88,12 @@ def load(
 ) -> tuple[Position, Weights | None]:
     """Put a checkpoint back into `model`, its `average` and `optimizer`.
 
-    It must be of the same log and settings.
+    UsageError unless it is of the same log and settings.
     """
-    checkpoint = read_checkpoint(path)
     written = checkpoint.state["settings"]
     if differing := sorted(name for name in settings if written.get(name) != settings[name]):
         raise UsageError(
-            f"the checkpoint {path} is of another training: {', '.join(differing)} differ",
+            f"the checkpoint is of another training: {', '.join(differing)} differ",
             "Give the same log and options as before, or start over with --restart.",
         )
     groups = _groups(checkpoint.arrays)

@@ -127,6 +127,8 @@ def test_shown_commands_exist(path: Path) -> None:
                 assert target in targets, words
             case ["moerec", *arguments]:
                 make_parser().parse_args(arguments)
+            case ["torchrun", *_]:
+                make_parser().parse_args(words[words.index("moerec") + 1 :])
             case ["python", "-m", module, *_] if module.startswith("moerec"):
                 assert importlib.util.find_spec(module), words
             case ["curl", *arguments]:

@@ -5,6 +5,7 @@ It writes what it has computed into FOLDER, one file a process.
 
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from moerec.data.item_features import ItemFeatures
 from moerec.data.split import leave_one_out
 from moerec.evaluation.evaluate import cases
 from moerec.models.config import ModelConfig
@@ -27,12 +29,19 @@ from moerec.training.loop import Progress, Trainer, TrainingData
 from moerec.training.negatives import NegativeSampler
 from moerec.training.optim import make_optimizer
 from moerec.training.segments import Segments
+from moerec.training.shared import share
 from moerec.training.step import Stepper
 from tests.logs import walking_interactions, with_histories
 
 Arrays = dict[str, NDArray[np.generic]]
 
 STEPS = 10
+CONTENT = ItemFeatures(
+    3,
+    np.repeat(np.arange(3, dtype=np.int32), [2, 1, 29]),
+    np.array([1, 2], dtype=np.int32),
+    np.ones(2, dtype=np.float32),
+)
 CONFIG = TrainConfig(
     epochs=3,
     length=8,
@@ -136,6 +145,37 @@ def stopped(group: Group, checkpoint: Path, **options: float) -> None:
     assert checkpoint.exists()
 
 
+def shared_arrays(group: Group, folder: Path) -> Arrays:
+    """What each process has of the log that the first has read; a killed training left its own there."""
+    data = None
+    if group.is_first_here:
+        left = folder / f".shared.events.{socket.gethostname()}"
+        left.mkdir()
+        (left / "items.npy").write_bytes(b"of another log")
+        data = replace(training_data(), content=CONTENT)
+    found, catalogue = share(data, 30 if data else 0, folder / "shared", group)
+    assert (found.fingerprint, found.split, found.has_time, catalogue) == (
+        "log 0",
+        "some",
+        True,
+        30,
+    )
+    assert found.content is not None
+    assert found.content.size == CONTENT.size
+    assert (found.validation is not None, bool(found.histories.users)) == (group.is_first,) * 2
+    assert isinstance(found.histories.items.base, np.memmap)
+    return {
+        "offsets": found.histories.offsets,
+        "items": found.histories.items,
+        "timestamps": found.histories.timestamps,
+        "values": found.histories.values,
+        "lengths": found.train_lengths,
+        "features": found.content.features,
+        "weights": found.content.weights,
+        "rows": found.content.offsets,
+    }
+
+
 def prefixed(**parts: Arrays) -> Arrays:
     """All arrays in one, `part.name`."""
     return {
@@ -160,7 +200,8 @@ def train_task(group: Group, folder: Path) -> Arrays:
     stopped(group, folder / "stopped", dropout=0.2)
     resumed = train(group, folder / "stopped", dropout=0.2)
     stopped(group, folder / "left")
-    return prefixed(whole=whole, resumed=resumed, plain=train(group))
+    shared = shared_arrays(group, folder)
+    return prefixed(whole=whole, resumed=resumed, plain=train(group), shared=shared)
 
 
 def main() -> None:

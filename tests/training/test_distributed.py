@@ -1,6 +1,7 @@
 """Several processes train what one would: real processes, that talk through gloo."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from moerec.artifacts.bundle import read_bundle
 from moerec.artifacts.checkpoint import checkpoint_path
 from moerec.training.distributed import ALONE, Group
 from tests.logs import walking_log
-from tests.training.distributed_worker import Arrays, steps_task, train
+from tests.training.distributed_worker import CONTENT, Arrays, steps_task, train, training_data
 
 Processes = list[subprocess.Popen[str]]
 PATIENCE = 120
+EPOCHS = "8"
 
 
 @pytest.fixture(autouse=True)
@@ -93,9 +95,10 @@ def assert_equal(one: Arrays, other: Arrays) -> None:
         np.testing.assert_array_equal(other[name], array, err_msg=name)
 
 
-def test_ten_steps_of_three_processes_are_those_of_one(tmp_path: Path) -> None:
-    """Losses, gradients, loads and weights, where each process sees a third of every batch, or none."""
-    found = run(3, "steps", tmp_path)
+@pytest.mark.parametrize("number", [2, 3])
+def test_ten_steps_of_several_processes_are_those_of_one(tmp_path: Path, number: int) -> None:
+    """Losses, gradients, loads and weights, where each process sees a part of every batch, or none."""
+    found = run(number, "steps", tmp_path)
     alone = steps_task(ALONE)
     for name in ("full", "shared", "lonely"):
         expected = part(alone, name)
@@ -123,6 +126,11 @@ def test_whole_trainings_agree(tmp_path: Path) -> None:
     first, second = run(2, "train", tmp_path)
     assert_equal(first, second)
     assert_equal(part(first, "whole"), part(first, "resumed"))
+    assert list(tmp_path.glob(".shared*")) == []
+    here = training_data()
+    np.testing.assert_array_equal(first["shared.items"], here.histories.items)
+    np.testing.assert_array_equal(first["shared.timestamps"], here.histories.timestamps)
+    np.testing.assert_array_equal(first["shared.features"], CONTENT.features)
     alone = train(ALONE)
     assert_close(alone, part(first, "plain"))
     assert_close(alone, train(ALONE, tmp_path / "left"))
@@ -135,11 +143,15 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log.csv"
 
 
+def remains(out: Path) -> list[str]:
+    """What lies beside the log, hidden files too."""
+    return sorted(path.name for path in out.parent.iterdir() if path.name != "log.csv")
+
+
 def test_a_lost_process_ends_the_others(tmp_path: Path, log: Path) -> None:
-    """With a message, not with a wait. `torchrun ... --resume` then goes on, here with one process more."""
+    """With a message, not with a wait, and without half a bundle."""
     out = tmp_path / "bundle"
-    train_it = ["moerec", "train", str(log), "--out", str(out), "--epochs", "40"]
-    first, second = start(2, *train_it)
+    first, second = start(2, "moerec", "train", str(log), "--out", str(out), "--epochs", "40")
     while not checkpoint_path(out).exists() and first.poll() is None:
         time.sleep(0.05)
     second.kill()
@@ -148,20 +160,42 @@ def test_a_lost_process_ends_the_others(tmp_path: Path, log: Path) -> None:
     assert time.monotonic() - killed_at < PATIENCE / 2
     assert first.returncode == 1, printed
     assert "another process of this training has ended" in printed
-    assert not out.exists()
-    torchrun = ["torch.distributed.run", "--nproc-per-node", "3", "--standalone", "-m"]
-    resumed = subprocess.run(
-        [sys.executable, "-m", *torchrun, *train_it, "--resume"],
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-        capture_output=True,
+    assert remains(out) == ["bundle.checkpoint"]
+
+
+def torchrun(log: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    """`torchrun --nproc-per-node 2 -m moerec train LOG --out OUT`, as the documentation has it."""
+    command = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
+    train_it = ["moerec", "train", str(log), "--out", str(out), "--epochs", EPOCHS, *options]
+    return subprocess.Popen(
+        [sys.executable, "-m", *command, *train_it],
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=2 * PATIENCE,
-        check=False,
     )
-    assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout.count("written to") == 1
-    assert read_bundle(out).manifest.metrics["epochs"] <= 40
-    assert not checkpoint_path(out).exists()
+
+
+def test_torchrun_stopped_and_resumed_equals_never_stopped(tmp_path: Path, log: Path) -> None:
+    """Ctrl-C reaches all processes; the bundle is, to the last bit, that of one that nobody stopped."""
+    whole, out = tmp_path / "whole", tmp_path / "bundle"
+    never = start(2, "moerec", "train", str(log), "--out", str(whole), "--epochs", EPOCHS)
+    printed = outputs(never)
+    assert [process.returncode for process in never] == [0, 0], printed
+    stopped = torchrun(log, out)
+    while not checkpoint_path(out).exists() and stopped.poll() is None:
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGINT)
+    printed = outputs([stopped])[0]
+    assert stopped.returncode != 0
+    assert "training stopped before its end" in printed
+    assert "Go on with --resume" in printed
+    assert remains(out) == ["bundle.checkpoint", "whole"]
+    printed = outputs([running := torchrun(log, out, "--resume")])[0]
+    assert running.returncode == 0, printed
+    assert printed.count("written to") == 1
+    assert remains(out) == ["bundle", "whole"]
+    assert_equal(read_bundle(whole).weights(), read_bundle(out).weights())
 
 
 def test_what_the_first_process_refuses_ends_all(tmp_path: Path, log: Path) -> None:

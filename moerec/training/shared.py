@@ -1,0 +1,106 @@
+"""One copy of a log for all processes of a machine.
+
+The first process of each machine reads the log and writes what steps need into files; all of them map
+these files, so the events are in the machine's memory once, and can leave it when memory is short. The
+files' names go as soon as everybody has mapped them: nothing is left when the processes end, however they do.
+"""
+
+import shutil
+import socket
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moerec.artifacts.files import storage_error
+from moerec.data.item_features import ItemFeatures
+from moerec.data.sequences import Histories
+from moerec.training.distributed import Group
+from moerec.training.loop import TrainingData
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is said of the files in `folder`."""
+
+    folder: Path
+    fingerprint: str
+    split: str
+    has_time: bool
+    catalogue: int
+    features: int | None
+
+
+def share(
+    data: TrainingData | None, catalogue: int, out: Path, group: Group
+) -> tuple[TrainingData, int]:
+    """`data` and its number of items, as this machine's first process has them, in mapped files.
+
+    The others give None and 0; what they get has no names of users and no validation. The files lie
+    beside `out` for a moment. StorageError if the disk refuses.
+    """
+    if data is not None and group.size == 1:
+        return data, catalogue
+    folder = out.with_name(f".{out.name}.events.{socket.gethostname()}")
+    try:
+        written = None if data is None else _write(folder, data, catalogue)
+        facts = group.from_first_here(written)
+        mapped = _mapped(facts)
+        group.wait()
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    finally:
+        if data is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+    if data is not None:
+        histories = replace(mapped.histories, users=data.histories.users)
+        mapped = replace(mapped, histories=histories, validation=data.validation)
+    return mapped, facts.catalogue
+
+
+def _write(folder: Path, data: TrainingData, catalogue: int) -> _Facts:
+    # A process that was killed in the moment between writing and mapping has left its own.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, array in _arrays(data).items():
+        np.save(folder / f"{name}.npy", array)
+    features = data.content.size if data.content else None
+    return _Facts(folder, data.fingerprint, data.split, data.has_time, catalogue, features)
+
+
+def _arrays(data: TrainingData) -> dict[str, NDArray[Any]]:
+    histories, content = data.histories, data.content
+    arrays: dict[str, NDArray[Any]] = {
+        "offsets": histories.offsets,
+        "items": histories.items,
+        "timestamps": histories.timestamps,
+        "values": histories.values,
+        "train_lengths": data.train_lengths,
+    }
+    if content is not None:
+        arrays["content_offsets"] = content.offsets
+        arrays["content_features"] = content.features
+        arrays["content_weights"] = content.weights
+    return arrays
+
+
+def _mapped(facts: _Facts) -> TrainingData:
+    def array(name: str) -> NDArray[Any]:
+        return np.asarray(np.load(facts.folder / f"{name}.npy", mmap_mode="r"))
+
+    content = None
+    if facts.features is not None:
+        names = ("content_offsets", "content_features", "content_weights")
+        content = ItemFeatures(facts.features, *(array(name) for name in names))
+    events = (array(name) for name in ("offsets", "items", "timestamps", "values"))
+    return TrainingData(
+        Histories([], *events),
+        array("train_lengths"),
+        None,
+        facts.fingerprint,
+        facts.split,
+        facts.has_time,
+        content,
+    )
