@@ -1,5 +1,6 @@
 """How a model is trained, and the presets that fit model and training to the size of a log."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
@@ -11,9 +12,7 @@ FULL_SOFTMAX_LOGITS: Final = 50_000_000
 SHARED_NEGATIVES: Final = 2_048
 
 TRAINED_EVENTS: Final = 30_000_000
-"""Events that a training reads in all, epochs times the log's, up to `MAX_EPOCHS`."""
-
-MAX_EPOCHS: Final = 30
+"""Events that a training reads in all, epochs times the log's, up to the epochs of its shape."""
 
 NEIGHBORS: Final = 100
 """Likely next items that the bundle stores of each item."""
@@ -22,7 +21,10 @@ ID_DROPOUT: Final = 0.2
 """The share of items that a training step knows by their content alone, where there is content."""
 
 COVISITS: Final = 0.4
-"""The share of the table of transitions for what the same users visited, where histories are short."""
+"""The share of the table of transitions for what the same users visited, where counts are few."""
+
+MOST_COVISITED: Final = 300_000
+"""Events of a log of long histories up to which its counts are few."""
 
 LARGEST_SEED: Final = 2**32 - 1
 
@@ -118,36 +120,37 @@ def presets(log: LogSize, *, seed: int = 0) -> tuple[ModelConfig, TrainConfig]:
     shallow one, much dropout, and a softer softmax. Segments are as long as the receptive field, so
     that what is trained is what is served.
     """
-    shape, length, batch_events = _shape(log)
+    shape, length, batch_events, epochs = _shape(log)
     steps_an_epoch = max(log.events // batch_events, 1)
-    epochs = min(max(TRAINED_EVENTS // max(log.events, 1), 3), MAX_EPOCHS)
+    epochs = min(max(TRAINED_EVENTS // max(log.events, 1), 3), epochs)
     training = TrainConfig(
         epochs=epochs,
         length=length,
         batch_events=batch_events,
         warmup_steps=min(200, steps_an_epoch * epochs // 10),
         negatives=0 if log.items * batch_events <= FULL_SOFTMAX_LOGITS else SHARED_NEGATIVES,
-        # Long histories have followers enough, and many pairs of items that say little.
-        covisits=0.0 if log.has_long_histories else COVISITS,
+        # Many and long histories have followers enough, and very many pairs that say little.
+        covisits=0.0 if log.has_long_histories and log.events > MOST_COVISITED else COVISITS,
         average_steps=min(max(steps_an_epoch * 3 // 2, 20), 1_000),
         seed=seed,
     )
     return shape, training
 
 
-def _shape(log: LogSize) -> tuple[ModelConfig, int, int]:
-    """The model, the length of its segments, and the events of a batch."""
+def _shape(log: LogSize) -> tuple[ModelConfig, int, int, int]:
+    """The model, the length of its segments, the events of a batch, and the epochs at most."""
     uses_time = int(log.has_time)
     if log.has_long_histories:
         model = ModelConfig(
             items=log.items,
             layers=4,
             window=50,
-            dropout=0.2,
+            expert_dim=256,
+            dropout=_dropout(log.events),
             temperature=0.05,
             uses_time=uses_time,
         )
-        return model, 200, min(max(log.events // 128, 1_024), 6_400)
+        return model, 200, min(max(log.events // 128, 1_024), 6_400), 24
     model = ModelConfig(
         items=log.items,
         dim=128,
@@ -157,4 +160,10 @@ def _shape(log: LogSize) -> tuple[ModelConfig, int, int]:
         temperature=0.1,
         uses_time=uses_time,
     )
-    return model, 100, min(max(log.events // 128, 512), 2_048)
+    return model, 100, min(max(log.events // 128, 512), 2_048), 16
+
+
+def _dropout(events: int) -> float:
+    """Of a deep model: .2 from a million events on, .2 more for each power of ten less, .5 at most."""
+    missing = math.log10(1_000_000 / max(events, 1))
+    return round(min(max(0.2 + 0.2 * missing, 0.2), 0.5), 2)
