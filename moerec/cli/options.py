@@ -47,6 +47,11 @@ def positive(text: str) -> int:
     return number
 
 
+def processes(text: str) -> int | None:
+    """A number of processes; None for "auto"."""
+    return None if text == "auto" else positive(text)
+
+
 def port(text: str) -> int:
     """A port of this machine; 0 is any free one."""
     number = int(text)
