@@ -28,7 +28,7 @@ from moerec.data.id_map import IdMap
 from moerec.data.interactions import Interactions, read_interactions
 from moerec.data.item_features import item_features
 from moerec.data.items import ItemTable, read_items
-from moerec.data.sequences import Histories, build_histories
+from moerec.data.sequences import Histories, History, build_histories
 from moerec.evaluation.baselines import ContentNeighbours, Popularity, item_counts
 from moerec.evaluation.evaluate import Cases, Scorer, cases, evaluate
 from moerec.evaluation.model_scorer import ModelScorer
@@ -66,9 +66,9 @@ class AfterKnown:
         self._cold = cold
         self.name = scorer.name
 
-    def scores(self, histories: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+    def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
         """float32 [B, V + 1]."""
-        return self._scorer.scores([history[~self._cold[history]] for history in histories])
+        return self._scorer.scores([history[~self._cold[history.items]] for history in histories])
 
 
 def questions(histories: Histories, cold: NDArray[np.bool_]) -> Cases:

@@ -10,6 +10,7 @@ import torch
 
 from moerec.artifacts.bundle import read_bundle
 from moerec.data.interactions import from_frame
+from moerec.data.items import ItemTable
 from moerec.data.sequences import History
 from moerec.errors import UsageError
 from moerec.evaluation.report import evaluate_bundle
@@ -156,3 +157,15 @@ def test_items_are_ranked_by_what_is_liked() -> None:
     assert {item.item_id for item in one} == set(asked)
     assert all(0 < item.score < 1 for item in one)
     assert [item.item_id for item in one] != [item.item_id for item in other]
+
+
+def test_items_that_came_later_are_placed_by_their_content(fitted: Recommender) -> None:
+    names = [f"item{number}" for number in range(30)]
+    groups = [[f"group{number % 15}"] for number in range(30)]
+    items = ItemTable(pl.DataFrame({"item_id": names, "categories": groups}))
+    recommender = Recommender.fit(LOG, items=items, epochs=1, verbose=False)
+    later = pl.DataFrame({"item_id": ["a", "b"], "categories": [["group3"], ["never seen"]]})
+    placed = recommender.item_vectors_of(ItemTable(later))
+    assert np.linalg.norm(placed, axis=1).tolist() == pytest.approx([1.0, 0.0])
+    with pytest.raises(UsageError, match="without the content"):
+        fitted.item_vectors_of(ItemTable(later))

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from moerec.data.interactions import read_interactions
+from moerec.data.item_features import ItemFeatures
 from moerec.data.sequences import History
 from moerec.data.split import leave_one_out
-from moerec.evaluation.baselines import MarkovChain, Popularity, item_counts
+from moerec.evaluation.baselines import ContentNeighbours, MarkovChain, Popularity, item_counts
 from moerec.evaluation.evaluate import cases, evaluate
 from tests.logs import with_histories
 
@@ -70,3 +71,18 @@ def test_known_figures_of_real_logs(number: int | None) -> None:
     # One of the 1,090 users of LastFM is .0009: a tie may go the other way.
     assert found["hr@10"] == pytest.approx(hit_rate, abs=0.001)
     assert found["ndcg@10"] == pytest.approx(ndcg, abs=0.001)
+
+
+def test_content_neighbours_rank_items_that_have_no_events() -> None:
+    """By hand: items 1 and 3 share feature 0, item 2 has feature 1; the newest item counts most."""
+    features = ItemFeatures(
+        2,
+        np.array([0, 0, 1, 2, 3], np.int32),
+        np.array([0, 1, 0], np.int32),
+        np.ones(3, np.float32),
+    )
+    scorer = ContentNeighbours(features)
+    scores = scorer.scores([History.of_items(past) for past in ([1], [2, 1], [])])
+    assert scores[0].tolist() == [0, 1, 0, 1]
+    assert scores[1].tolist() == pytest.approx([0, 1 / 1.5, 0.5 / 1.5, 1 / 1.5])
+    assert not scores[2].any()

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from moerec.data.interactions import from_frame
 from moerec.data.items import ItemTable
 from moerec.errors import ArtifactError, DataError, StorageError, UsageError
 from moerec.evaluation.report import evaluate_bundle
+from moerec.models.loading import load_model
 from moerec.training.fit import FitOptions, fit_bundle
 from moerec.training.interrupt import TrainingInterrupted
 from moerec.training.loop import Progress
@@ -280,3 +282,40 @@ def test_items_bring_titles_and_categories_and_new_items(tmp_path: Path) -> None
     assert bundle.categories[index - 1] == ["odd", "small"]
     assert bundle.id_map.ids[-1] == "unheard"
     assert all(item.item_id != "unheard" for item in bundle.popular)
+
+
+def grouped_items() -> ItemTable:
+    """Two items a group, thirty items of the walk, and one that nobody has met."""
+    names = [*(f"item{number}" for number in range(30)), "new"]
+    groups = [[f"group{number % 15}"] for number in range(30)] + [["group3"]]
+    return ItemTable(pl.DataFrame({"item_id": names, "categories": groups}).sort("item_id"))
+
+
+def test_an_item_without_events_stands_where_its_content_is(tmp_path: Path) -> None:
+    items = grouped_items()
+    bundle = fit_bundle(LOG, tmp_path / "bundle", items=items, options=QUICK)
+    assert bundle.content is not None
+    assert bundle.config["features"] == 15
+    vectors = load_model(bundle.config, bundle.weights()).item_vectors().detach()
+    new, first, last, other = (
+        vectors[bundle.id_map.indexes(pl.Series([name]))[0]]
+        for name in ("new", "item3", "item18", "item9")
+    )
+    assert float(new @ (first + last)) > float(2 * new @ other) + 0.1
+
+
+def test_an_item_file_without_content_is_as_good_as_none(tmp_path: Path) -> None:
+    names = pl.DataFrame({"item_id": [f"item{number}" for number in range(30)]})
+    with_file = fit_bundle(LOG, tmp_path / "with", items=ItemTable(names), options=QUICK)
+    without = fit_bundle(LOG, tmp_path / "without", options=QUICK)
+    assert with_file.content is None
+    assert_same_weights(with_file, without)
+
+
+def test_a_checkpoint_of_other_content_is_not_continued(tmp_path: Path) -> None:
+    out, items = tmp_path / "bundle", grouped_items()
+    with pytest.raises(TrainingInterrupted):
+        fit_bundle(LOG, out, items=items, options=QUICK, watch=stop_after(2))
+    moved = items.frame.with_columns(categories=pl.col("categories").reverse())
+    with pytest.raises(UsageError, match="items"):
+        fit_bundle(LOG, out, items=ItemTable(moved), options=replace(QUICK, unfinished="resume"))
