@@ -1,9 +1,9 @@
 """One training on several processes: who they are, and what they tell each other.
 
 `moerec train` (`workers.py`) or `torchrun` starts the processes. One of each machine reads the log; all
-keep the same weights. Of each batch a process takes every n-th segment; the gradients are added up, and everybody makes the same update.
-So the weights are those of one process, up to the rounding of sums in another order, however many
-processes there are.
+keep the same weights. Of each batch a process takes every n-th segment; the gradients are added up, and
+everybody makes the same update. So the weights are those of one process, up to the rounding of sums in
+another order, however many processes there are.
 
 Torch's `DistributedDataParallel` is not used: it averages the processes' gradients, which is another
 loss where they have different numbers of targets; it waits for every parameter's gradient in every
@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from moerec.errors import DistributedError, UsageError
 
@@ -174,8 +175,8 @@ def joined(device: torch.device) -> Iterator[Group]:
 
 
 @contextmanager
-def joined_here(store: Any, rank: int, size: int) -> Iterator[Group]:
-    """The group of `size` processes of this machine, on its processor, that meet in `store`, torch's.
+def joined_here(store: TCPStore, rank: int, size: int) -> Iterator[Group]:
+    """The group of `size` processes of this machine, on its processor, that meet in `store`.
 
     Raises `DistributedError` if the others cannot be met.
     """

@@ -40,7 +40,7 @@ from moerec.training.finish import Finished, finish, sampled_cases
 from moerec.training.liked import liked_threshold, train_values
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
 from moerec.training.presets import Variant, configurations
-from moerec.training.processes import automatic_processes, training_threads
+from moerec.training.processes import automatic_processes, training_threads, usable_cores
 from moerec.training.shared import share
 
 Unfinished = Literal["refuse", "resume", "restart"]
@@ -103,12 +103,11 @@ def prepare_log(
         interactions.has_time,
         content,
     )
-    _, config = _configurations(data, len(id_map), options)
+    model_config, config = _configurations(data, len(id_map), options)
     validation = sampled_cases(histories, held, config.validation_users, options.seed)
     data = replace(data, validation=validation)
-    processes = automatic_processes(
-        config, int(held.train_lengths.sum()), choose_device(options.device)
-    )
+    events, device = int(held.train_lengths.sum()), choose_device(options.device)
+    processes = automatic_processes(model_config, config, events, device, usable_cores())
     return PreparedLog(data, id_map, held, recipe, liked_from, interactions.source, processes)
 
 
@@ -148,18 +147,18 @@ def fit_log(
     log = replace(log, data=data)
     device = choose_device(options.device)
     model_config, config = _configurations(data, catalogue, options)
-    with training_threads(device):
+    with training_threads(model_config, config, device, group.size, usable_cores()):
         trained = _trainer(model_config, config, data, out, options, watch, group).run()
-    finished = finish(
-        trained,
-        data.histories,
-        log.held,
-        neighbors=config.neighbors,
-        covisits=config.covisits,
-        liked_from=log.liked_from,
-        device=device,
-        seed=options.seed,
-    )
+        finished = finish(
+            trained,
+            data.histories,
+            log.held,
+            neighbors=config.neighbors,
+            covisits=config.covisits,
+            liked_from=log.liked_from,
+            device=device,
+            seed=options.seed,
+        )
     contents = _contents(items, log, options, trained, finished, group.size)
     bundle = write_bundle(out, contents, replace=options.replace)
     checkpoint_path(out).unlink(missing_ok=True)
@@ -176,8 +175,8 @@ def assist_fit(
     """
     mine, catalogue = (log.data, len(log.id_map)) if log else (None, 0)
     data, catalogue = share(mine, catalogue, out, group)
-    configs = _configurations(data, catalogue, options)
-    with training_threads(choose_device(options.device)):
+    configs, device = _configurations(data, catalogue, options), choose_device(options.device)
+    with training_threads(*configs, device, group.size, usable_cores()):
         _trainer(*configs, data, out, options, lambda _progress: None, group).run()
 
 

@@ -172,6 +172,23 @@ class Trainer:
         arrays = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
         return Trained(self._model.config, self.settings, arrays, self._position)
 
+    def validate(self) -> dict[str, float]:
+        """NDCG@10 and hit rate of the averaged weights; nothing without validation.
+
+        Each process ranks some of the targets and hears of all: the figures are those of one.
+        """
+        questions, group = self._data.validation, self._group
+        if questions is None or len(questions) == 0:
+            return {}
+        # Whole chunks of `evaluate`: what is computed together decides on the last bit.
+        owner = np.arange(len(questions)) // CHUNK % group.size
+        mine = questions.some(np.flatnonzero(owner == group.rank))
+        found = evaluate(ModelScorer(self._average.model), mine, self._model.config.items)
+        ranks = np.zeros(len(questions), np.int64)
+        for rank, part in enumerate(group.from_all(found.ranks)):
+            ranks[owner == rank] = part
+        return {"ndcg@10": metrics.ndcg(ranks, 10), "hr@10": metrics.hit_rate(ranks, 10)}
+
     def _check_alike(self) -> None:
         """`DistributedError` in a process that was given another log or other options than the first."""
         firsts = self._group.from_first(lambda: self.settings)
@@ -230,7 +247,7 @@ class Trainer:
         position = self._position
         sums = position.sums
         load = np.array(sums.load, dtype=np.float64)
-        scores = self._validate()
+        scores = self.validate()
         record = EpochRecord(
             loss=sums.loss / max(sums.targets, 1),
             ndcg=scores.get("ndcg@10"),
@@ -247,20 +264,6 @@ class Trainer:
             averaged = self._average.model.state_dict()
             self._best = {name: tensor.clone() for name, tensor in averaged.items()}
         self._report()
-
-    def _validate(self) -> dict[str, float]:
-        """Each process ranks some of the targets; all hear of all, and get the figures of one."""
-        questions, group = self._data.validation, self._group
-        if questions is None or len(questions) == 0:
-            return {}
-        # Whole chunks of `evaluate`: what is computed together decides on the last bit.
-        owner = np.arange(len(questions)) // CHUNK % group.size
-        mine = questions.some(np.flatnonzero(owner == group.rank))
-        found = evaluate(ModelScorer(self._average.model), mine, self._model.config.items)
-        ranks = np.zeros(len(questions), np.int64)
-        for rank, part in enumerate(group.from_all(found.ranks)):
-            ranks[owner == rank] = part
-        return {"ndcg@10": metrics.ndcg(ranks, 10), "hr@10": metrics.hit_rate(ranks, 10)}
 
     def _save(self) -> None:
         if self._checkpoint is not None and self._group.is_first:

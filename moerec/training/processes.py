@@ -1,8 +1,9 @@
 """How many processes and threads a training takes by itself.
 
-Matrices of a step are small: threads inside them spend their time on waiting for each other, spinning (a
-disaster beside other work) or asleep. Processes meet once a step. So cores are used by processes
-of one thread each; the figures are in docs/decisions/2026-11-25-several-processes.md.
+The matrices of a step are small: threads inside them wait for each other longer than they work, spinning (a
+disaster beside other work) or asleep. Processes meet once a step. So cores are used by processes of one
+thread each. A large catalogue turns that round: each process would update all of its weights, and threads
+share that. The measurements are in docs/decisions/2026-11-25-several-processes.md.
 """
 
 import os
@@ -14,17 +15,21 @@ from typing import Final
 import torch
 
 from moerec.errors import UsageError
+from moerec.models.config import ModelConfig
 from moerec.training.config import TrainConfig
 from moerec.training.distributed import launched
 
 SHARE_EVENTS: Final = 512
 """Events of a batch that keep a process busy: with fewer each, another one saves less than it costs."""
 
-MOST_PROCESSES: Final = 4
-"""Each holds the model and its optimiser, and adds to the sum that all wait for."""
+MOST: Final = 4
+"""Processes, or threads: more were not measured. Each process holds the model and its optimiser."""
 
 LEAST_EVENTS: Final = 200_000
 """Events that a training reads in all its epochs, from which on it is worth the start of a process."""
+
+LARGE: Final = 2_000
+"""Numbers in the items' vectors for each event of a batch, from which on updating them is the work."""
 
 CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
 OWN_CONTROL_GROUP: Final = Path("/proc/self/cgroup")
@@ -46,22 +51,34 @@ def check_processes(wanted: int | None, device: torch.device) -> None:
         )
 
 
-def automatic_processes(config: TrainConfig, events: int, device: torch.device) -> int:
-    """As many processes as pay for a training on `events` events an epoch; 1 on a GPU, or under torchrun."""
-    if device.type != "cpu" or launched() or config.epochs * events < LEAST_EVENTS:
+def automatic_processes(
+    model: ModelConfig, config: TrainConfig, events: int, device: torch.device, cores: int
+) -> int:
+    """As many processes as pay for a training on `events` events an epoch, on so many usable `cores`.
+
+    1 on a GPU, or under torchrun.
+    """
+    short = config.epochs * events < LEAST_EVENTS
+    if device.type != "cpu" or launched() or short or _is_large(model, config):
         return 1
-    cores = usable_cores() // (torch.get_num_threads() if _threads_are_given() else 1)
-    return max(1, min(cores, MOST_PROCESSES, config.batch_events // SHARE_EVENTS))
+    cores //= torch.get_num_threads() if _threads_are_given() else 1
+    return max(1, min(cores, MOST, config.batch_events // SHARE_EVENTS))
 
 
 @contextmanager
-def training_threads(device: torch.device) -> Iterator[None]:
-    """One thread, while it lasts; what OMP_NUM_THREADS says is left alone."""
+def training_threads(
+    model: ModelConfig, config: TrainConfig, device: torch.device, processes: int, cores: int
+) -> Iterator[None]:
+    """While it lasts, as many threads as pay in each of so many `processes` on so many `cores`.
+
+    What OMP_NUM_THREADS says is left alone.
+    """
     if device.type != "cpu" or _threads_are_given():
         yield
         return
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    several = processes == 1 and _is_large(model, config)
+    torch.set_num_threads(min(cores, MOST) if several else 1)
     try:
         yield
     finally:
@@ -76,6 +93,10 @@ def usable_cores(groups: Path = CONTROL_GROUPS, own: Path = OWN_CONTROL_GROUP) -
     known = hasattr(os, "sched_getaffinity")  # not everywhere
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     return max(1, int(min([cores, *_quotas(groups, own)])))
+
+
+def _is_large(model: ModelConfig, config: TrainConfig) -> bool:
+    return model.items * model.dim > LARGE * config.batch_events
 
 
 def _quotas(groups: Path, own: Path) -> Iterator[float]:
