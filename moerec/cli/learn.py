@@ -14,6 +14,7 @@ from moerec.cli.options import (
     processes,
     seed,
     setting,
+    spare_threads,
     twin,
 )
 from moerec.errors import UsageError
@@ -111,6 +112,7 @@ def add_variant(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    spare_threads()
     from moerec.models.loading import choose_device
     from moerec.training.distributed import joined
     from moerec.training.processes import check_processes

@@ -99,7 +99,8 @@ def _arrays(data: TrainingData) -> dict[str, NDArray[Any]]:
 
 def _mapped(facts: _Facts) -> TrainingData:
     def array(name: str) -> NDArray[Any]:
-        return np.asarray(np.load(facts.folder / f"{name}.npy", mmap_mode="r"))
+        # Copy on write: nobody writes, but torch warns of arrays that it could not write to.
+        return np.asarray(np.load(facts.folder / f"{name}.npy", mmap_mode="c"))
 
     content = None
     if facts.features is not None:

@@ -162,6 +162,8 @@ def shared_arrays(group: Group, folder: Path) -> Arrays:
     )
     assert found.content is not None
     assert found.content.size == CONTENT.size
+    # Torch warned on the terminal of arrays that it could not write to, in a training with items.
+    assert found.content.offsets.flags.writeable
     assert bool(found.histories.users) == group.is_first
     _assert_same_questions(found.validation)
     assert isinstance(found.histories.items.base, np.memmap)
