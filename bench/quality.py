@@ -1,7 +1,8 @@
 """How good the lists are: `moerec train` and `moerec evaluate` on a log, one command a row of the table.
 
     python bench/quality.py LOG [--items FILE] [--preset NAME] [--set NAME=VALUE ...] [--twin TWIN]
-        [--seeds 0 1 2] [--data NAME] [--threads N] [--processes N] [--json FILE] [--validation-only] [-- TRAIN OPTIONS]
+        [--seeds 0 1 2] [--data NAME] [--threads N] [--processes N] [--json FILE]
+        [--validation-only] [-- TRAIN OPTIONS]
 
 Runs the commands as a user would, one seed after the other. Each run is added to the JSON-lines FILE as soon
 as it is finished; its bundle, and the rank of each user's test item, stay in folders beside FILE. A run that
