@@ -1,7 +1,8 @@
 """How good the lists are: `moerec train` and `moerec evaluate` on a log, one command a row of the table.
 
     python bench/quality.py LOG [--items FILE] [--preset NAME] [--set NAME=VALUE ...] [--twin TWIN]
-        [--seeds 0 1 2] [--data NAME] [--threads N] [--json FILE] [--validation-only] [-- TRAIN OPTIONS]
+        [--seeds 0 1 2] [--data NAME] [--threads N] [--processes N] [--json FILE]
+        [--validation-only] [-- TRAIN OPTIONS]
 
 Runs the commands as a user would, one seed after the other. Each run is added to the JSON-lines FILE as soon
 as it is finished; its bundle, and the rank of each user's test item, stay in folders beside FILE. A run that
@@ -44,6 +45,7 @@ def train(options: argparse.Namespace, seed: int, bundle: Path) -> float | None:
     command = ["train", options.log, "--out", str(bundle), "--seed", str(seed), "--replace"]
     command += [f"--preset={options.preset}", *(f"--set={one}" for one in options.settings)]
     command += [f"--twin={options.twin}"] if options.twin else []
+    command += [f"--processes={options.processes}"] if options.processes else []
     command += [f"--items={options.items}"] if options.items else []
     resumes = bundle.with_name(bundle.name + ".checkpoint").exists()
     start = time.perf_counter()
@@ -97,6 +99,7 @@ def measure(options: argparse.Namespace, model: str, seed: int, earlier: Run | N
         "variant": manifest["training"]["variant"],
         "train_options": options.train_options,
         "threads": options.threads,
+        "processes": manifest["training"].get("processes", 1),
         "train_minutes": minutes,
         "epochs": manifest["metrics"]["epochs"],
         "best_epoch": manifest["training"]["best_epoch"],
@@ -124,6 +127,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--data", help="what the table calls the log (default: its file's name)")
     parser.add_argument("--threads", type=int, help="of each command (OMP_NUM_THREADS)")
+    parser.add_argument("--processes", type=int, help="of each training (default: as many as pay)")
     parser.add_argument("--baselines", choices=("all", "fast", "none"), default="fast")
     parser.add_argument("--json", type=Path, default=RUNS, metavar="FILE", help=f"default: {RUNS}")
     parser.add_argument("--validation-only", action="store_true")

@@ -90,8 +90,6 @@ class StorageError(MoerecError):
 class DistributedError(MoerecError):
     """Another process of the same training has ended, does not answer, or does something else."""
 
-    exit_code = 1
-
 
 class ServiceError(MoerecError):
     """A process of `moerec serve` died too often or too early to go on."""

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.markup import escape
 
-from moerec.cli.options import add_columns, columns_of, positive, seed, setting, twin
+from moerec.cli.options import (
+    add_columns,
+    columns_of,
+    positive,
+    processes,
+    seed,
+    setting,
+    spare_threads,
+    twin,
+)
 from moerec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +33,8 @@ def add_train(verbs: "Verbs") -> None:
         "train",
         help="learn a bundle from an interaction log",
         description="Learn a bundle from an interaction log. Its format is recognised: CSV, TSV, JSONL, "
-        "Parquet, MovieLens, `user item` lines, `user item item ...` lines; gzip or not. Several processes "
-        "or GPUs: torchrun --nproc-per-node N -m moerec train DATA ...",
+        "Parquet, MovieLens, `user item` lines, `user item item ...` lines; gzip or not. Several GPUs "
+        "or machines: torchrun --nproc-per-node N -m moerec train DATA ...",
     )
     parser.add_argument("data", metavar="DATA", help="the log")
     parser.add_argument("--out", type=Path, help="folder of the bundle (default: bundles/NAME)")
@@ -50,6 +59,13 @@ def add_train(verbs: "Verbs") -> None:
         "--fit-all", action="store_true", help="train on every event, hold out none"
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    parser.add_argument(
+        "--processes",
+        type=processes,
+        metavar="N",
+        help="share the work with so many processes on this machine's processor; auto (default): as many "
+        "as pay, by cores and the log's size",
+    )
     parser.add_argument(
         "--epochs", type=positive, help="at most so many (default: by the log's size)"
     )
@@ -96,10 +112,14 @@ def add_variant(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    spare_threads()
     from moerec.models.loading import choose_device
     from moerec.training.distributed import joined
+    from moerec.training.processes import check_processes
 
-    with joined(choose_device(options.device)) as group:
+    device = choose_device(options.device)
+    check_processes(options.processes, device)
+    with joined(device) as group:
         _train_in(group, options)
 
 
@@ -109,6 +129,7 @@ def _train_in(group: "Group", options: argparse.Namespace) -> None:
     from moerec.training.display import TrainingDisplay
     from moerec.training.fit import FitOptions, assist_fit, clear_way, fit_log, prepare_log
     from moerec.training.presets import Variant
+    from moerec.training.workers import with_workers
 
     console = Console(quiet=not group.is_first)
     out = options.out or BUNDLES / Path(options.data).name.split(".")[0]
@@ -137,8 +158,15 @@ def _train_in(group: "Group", options: argparse.Namespace) -> None:
     if not group.is_first:
         assist_fit(log, out, options=settings, group=group)
         return
-    with TrainingDisplay(console) as display:
-        bundle = fit_log(log, out, items=items, options=settings, watch=display.update, group=group)
+    # Under torchrun, which has started the others, it is 1.
+    number = options.processes or log.processes
+    with (
+        with_workers(number, out, settings, group) as working,
+        TrainingDisplay(console) as display,
+    ):
+        bundle = fit_log(
+            log, out, items=items, options=settings, watch=display.update, group=working
+        )
     console.print(
         f"bundle {bundle.version} written to {escape(str(out))}", highlight=False, soft_wrap=True
     )

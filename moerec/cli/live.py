@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from moerec.cli.options import add_columns, columns_of, port, positive, seed
+from moerec.cli.options import add_columns, columns_of, port, positive, seed, spare_threads
 
 if TYPE_CHECKING:
     from moerec.cli.options import Verbs
@@ -34,6 +34,7 @@ def add_demo(verbs: "Verbs") -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    spare_threads()
     from moerec.process.demo.prepare import DemoOptions
     from moerec.process.demo.run import run_demo, standard_input
 

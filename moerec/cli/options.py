@@ -1,6 +1,7 @@
 """Options that several verbs share."""
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -45,6 +46,19 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
+
+
+def spare_threads() -> None:
+    """For verbs that train: numpy's matrices are small too, and its threads only get in each other's way.
+
+    To be called before numpy is loaded; a value that is set already stays.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def processes(text: str) -> int | None:
+    """A number of processes; None for "auto"."""
+    return None if text == "auto" else positive(text)
 
 
 def port(text: str) -> int:

@@ -48,6 +48,11 @@ class Cases:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def some(self, rows: NDArray[np.int64]) -> "Cases":
+        """The questions at `rows`."""
+        histories = [self.histories[row] for row in rows.tolist()]
+        return Cases(self.users[rows], histories, self.targets[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from moerec.evaluation import metrics
 from moerec.evaluation.evaluate import Cases, rank_targets
-from moerec.evaluation.model_scorer import encoded
+from moerec.evaluation.model_scorer import encoded, flat_events
 from moerec.models.encoder import Encoder
+from moerec.models.liked import joined
 from moerec.models.recommender import MoERecommender, UserVectors
 from moerec.models.router import Router, behind_best
 
@@ -29,8 +30,11 @@ SHARES: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 LIKED_WEIGHTS: Final = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Weights of "liked" in a list that are tried; 1 ranks by P(next) * P(liked)."""
 
-MARGIN_TOKENS: Final = 50_000
-"""So many tokens set a router's margin: the mean of k is then known to a third of a per cent."""
+MARGIN_TOKENS: Final = 25_000
+"""So many tokens set a router's margin: the mean of k is then known to half a per cent."""
+
+Encoded = list[tuple[UserVectors, list[int]]]
+"""What `encoded` yields: of all questions, encoded once for everything that is set with them."""
 
 
 def calibrate_margins(model: MoERecommender, questions: Cases) -> None:
@@ -42,11 +46,15 @@ def calibrate_margins(model: MoERecommender, questions: Cases) -> None:
     if config.min_experts == config.max_experts or not len(questions):
         return
     sample = _some(questions, config.receptive_field)
-    for router in _routers(model.encoder):
+    blocks = model.encoder.blocks
+    for place, router in enumerate(_routers(model.encoder)):
         seen: list[Tensor] = []
         hook = router.register_forward_hook(_keep_optional_slots(seen))
+        # The layers after it do not matter to it, and need not run.
+        model.encoder.blocks = blocks[: place + 1]
         for _ in encoded(model, sample.histories):
             pass
+        model.encoder.blocks = blocks
         hook.remove()
         optional = torch.cat(seen)
         wanted = round((config.mean_experts - config.min_experts) * len(optional))
@@ -56,18 +64,18 @@ def calibrate_margins(model: MoERecommender, questions: Cases) -> None:
 
 
 class TransitionCalibration:
-    """Finds how much the table of transitions should count: users are encoded once for all tables.
+    """Finds how much the table of transitions should count; `answers` are the questions, encoded.
 
     A share s of the mixture is the weight s / (1 - s) * exp(mean log of the softmax's normaliser):
     one number for all users, so that no answer needs the normaliser, which would read the catalogue.
     """
 
-    def __init__(self, model: MoERecommender, questions: Cases) -> None:
+    def __init__(self, model: MoERecommender, questions: Cases, answers: Encoded) -> None:
         self._model = model
         self._questions = questions
+        self._encoded = answers
         with torch.inference_mode():
             self._items_VD = model.item_vectors()
-            self._encoded = list(encoded(model, questions.histories, self._items_VD))
             logs = [self._log_normaliser(users) for users, _ in self._encoded]
         self._level = float(torch.cat(logs).mean().exp()) if logs else 0.0
 
@@ -106,29 +114,34 @@ class TransitionCalibration:
 
 
 def calibrate_liked(
-    model: MoERecommender, questions: Cases, weights: Sequence[float] = LIKED_WEIGHTS
-) -> float:
-    """Set the weight of "liked" in lists to the one that ranks `questions` best; returns it.
+    model: MoERecommender,
+    questions: Cases,
+    answers: Encoded,
+    weights: Sequence[float] = LIKED_WEIGHTS,
+) -> tuple[float, NDArray[np.int64]]:
+    """Set the weight of "liked" in lists to the one that ranks `questions` best.
 
-    0, and lists by the next item alone, unless a weight is better than that.
+    Returns it, and the rank of each target. 0, and lists by the next item alone, unless another is better.
+    `answers` are the questions as encoded by `model`, or by what it was before it had the head.
     """
-    if model.liked is None or not len(questions):
-        return 0.0
+    head = model.liked
+    if head is None:
+        raise ValueError("this model has no head to calibrate")
+    ranks = {weight: np.full(len(questions), metrics.MISS) for weight in weights}
     with torch.inference_mode():
         items_VD = model.item_vectors()
-    ranks: dict[float, list[NDArray[np.int64]]] = {weight: [] for weight in weights}
-    for users, rows in encoded(model, questions.histories, items_VD):
-        past = [questions.histories[row] for row in rows]
-        with torch.inference_mode():
+        for users, rows in answers:
+            past = [questions.histories[row] for row in rows]
+            windows, prefixes, _ = model.cut(*flat_events(model, past))
+            liked_BG = head.user_rows(users.vectors, joined(prefixes, windows))
             scores = model.score(users.vectors, users.recent, items_VD)
             for weight in weights:
-                model.liked.weight.fill_(weight)
-                ranked = model.rerank(scores, users.liked).float().cpu().numpy()
-                ranks[weight].append(rank_targets(ranked, past, questions.targets[rows])[0])
-    none = np.zeros(0, np.int64)
-    best = max(weights, key=lambda weight: metrics.ndcg(np.concatenate([*ranks[weight], none]), 10))
-    model.liked.weight.fill_(best)
-    return best
+                head.weight.fill_(weight)
+                ranked = model.rerank(scores, liked_BG).float().cpu().numpy()
+                ranks[weight][rows] = rank_targets(ranked, past, questions.targets[rows])[0]
+    best = max(weights, key=lambda weight: metrics.ndcg(ranks[weight], 10))
+    head.weight.fill_(best)
+    return best, ranks[best]
 
 
 def _some(questions: Cases, window: int) -> Cases:

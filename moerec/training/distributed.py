@@ -1,9 +1,9 @@
 """One training on several processes: who they are, and what they tell each other.
 
-`torchrun` starts the processes. One of each machine reads the log; all keep the same weights. Of each batch
-a process takes every n-th segment; the gradients are added up, and everybody makes the same update.
-So the weights are those of one process, up to the rounding of sums in another order, however many
-processes there are.
+`moerec train` (`workers.py`) or `torchrun` starts the processes. One of each machine reads the log; all
+keep the same weights. Of each batch a process takes every n-th segment; the gradients are added up, and
+everybody makes the same update. So the weights are those of one process, up to the rounding of sums in
+another order, however many processes there are.
 
 Torch's `DistributedDataParallel` is not used: it averages the processes' gradients, which is another
 loss where they have different numbers of targets; it waits for every parameter's gradient in every
@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from moerec.errors import DistributedError, UsageError
 
@@ -127,13 +128,17 @@ class Group:
         made: T = box[0]
         return made
 
-    def from_first_here(self, mine: T | None) -> T:
-        """What the first process of this machine gives, something small; what others give is not asked."""
-        boxes: list[Any] = [mine]
+    def from_all(self, mine: T) -> list[T]:
+        """What each process gives, something small, in the order of their ranks."""
+        boxes: list[Any] = [mine] * self.size
         if self.size > 1:
-            boxes *= self.size
             with _together():
                 distributed.all_gather_object(boxes, mine, group=self._control)
+        return boxes
+
+    def from_first_here(self, mine: T | None) -> T:
+        """What the first process of this machine gives, something small; what others give is not asked."""
+        boxes: list[Any] = self.from_all(mine)
         made: T = boxes[self.rank - self._local_rank]
         return made
 
@@ -145,6 +150,11 @@ class Group:
 ALONE: Final = Group()
 
 
+def launched() -> bool:
+    """Whether `torchrun`, or the like, has started this process."""
+    return all(os.environ.get(name) for name in LAUNCHED)
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[Group]:
     """The group that `torchrun` started this process for, or `ALONE`.
@@ -152,7 +162,7 @@ def joined(device: torch.device) -> Iterator[Group]:
     On GPUs each process of a machine takes one. Raises `UsageError` if there are too few, and
     `DistributedError` if the others cannot be met.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not all(os.environ.get(n) for n in LAUNCHED):
+    if not launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
     if device.type == "cuda":
@@ -160,10 +170,31 @@ def joined(device: torch.device) -> Iterator[Group]:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     with _together():
         distributed.init_process_group(backend, timeout=STEP_TIMEOUT)
-        control = distributed.new_group(backend="gloo", timeout=WAIT_TIMEOUT)
+    with _member(int(os.environ["LOCAL_RANK"])) as group:
+        yield group
+
+
+@contextmanager
+def joined_here(store: TCPStore, rank: int, size: int) -> Iterator[Group]:
+    """The group of `size` processes of this machine, on its processor, that meet in `store`.
+
+    Raises `DistributedError` if the others cannot be met.
+    """
+    with _together():
+        distributed.init_process_group(
+            "gloo", store=store, rank=rank, world_size=size, timeout=STEP_TIMEOUT
+        )
+    with _member(rank) as group:
+        yield group
+
+
+@contextmanager
+def _member(local_rank: int) -> Iterator[Group]:
     try:
-        here = int(os.environ["LOCAL_RANK"])
-        yield Group(distributed.get_rank(), distributed.get_world_size(), here, control)
+        with _together():
+            control = distributed.new_group(backend="gloo", timeout=WAIT_TIMEOUT)
+        rank, size = distributed.get_rank(), distributed.get_world_size()
+        yield Group(rank, size, local_rank, control)
     finally:
         # Where the others have gone already there is nothing left to say goodbye to.
         with suppress(RuntimeError):

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from moerec.data.sequences import Histories
 from moerec.data.split import HoldOut
 from moerec.evaluation.evaluate import Cases, cases, evaluate
-from moerec.evaluation.model_scorer import ModelScorer
+from moerec.evaluation.metrics import hit_rate, ndcg
+from moerec.evaluation.model_scorer import ModelScorer, encoded
 from moerec.models.config import ModelConfig
 from moerec.models.loading import load_model
 from moerec.models.recommender import MoERecommender
 from moerec.training.calibrate import (
+    Encoded,
     TransitionCalibration,
     calibrate_liked,
     calibrate_margins,
@@ -68,20 +70,26 @@ def finish(
     chosen = sampled_cases(histories, held, CALIBRATION_USERS, seed)
     if chosen is not None:
         calibrate_margins(model, chosen)
-        metrics = _choose_transitions(model, counts, chosen, sorted({0.0, covisits}))
+        answers = list(encoded(model, chosen.histories))
+        metrics = _choose_transitions(model, counts, chosen, answers, sorted({0.0, covisits}))
     else:
         trained_on = _newest_trained(histories, held, seed)
         calibrate_margins(model, trained_on)
         _place(model, counts.table())
         share = UNVALIDATED_SHARE if config.neighbors else 0.0
-        TransitionCalibration(model, trained_on).use(share)
+        encoded_once = list(encoded(model, trained_on.histories))
+        TransitionCalibration(model, trained_on, encoded_once).use(share)
         metrics = {"transition_share": share, "covisit_share": 0.0}
+    ranks = None
     if liked_from is not None:
         model = with_liked(model, histories, held.train_lengths, liked_from, seed)
-        metrics["liked_weight"] = calibrate_liked(model, chosen) if chosen is not None else 0.0
-    if chosen is not None:
-        summary = evaluate(ModelScorer(model), chosen, config.items).summary
-        metrics |= {f"validation_{name}": summary[name] for name in ("ndcg@10", "hr@10")}
+        metrics["liked_weight"] = 0.0
+        if chosen is not None:
+            metrics["liked_weight"], ranks = calibrate_liked(model, chosen, answers)
+    elif chosen is not None:
+        ranks = evaluate(ModelScorer(model), chosen, config.items).ranks
+    if ranks is not None:
+        metrics |= {"validation_ndcg@10": ndcg(ranks, 10), "validation_hr@10": hit_rate(ranks, 10)}
     weights = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
     return Finished(model.config, weights, metrics)
 
@@ -102,12 +110,16 @@ def _newest_trained(histories: Histories, held: HoldOut, seed: int) -> Cases:
 
 
 def _choose_transitions(
-    model: MoERecommender, counts: TransitionCounts, questions: Cases, covisits: Sequence[float]
+    model: MoERecommender,
+    counts: TransitionCounts,
+    questions: Cases,
+    answers: Encoded,
+    covisits: Sequence[float],
 ) -> dict[str, float]:
     """Give the model the table, and the weight of it, that rank `questions` best."""
     if not model.config.neighbors:
         return {"transition_share": 0.0, "covisit_share": 0.0}
-    calibration = TransitionCalibration(model, questions)
+    calibration = TransitionCalibration(model, questions, answers)
     found = {}
     for part in covisits:
         _place(model, counts.table(part))

@@ -40,6 +40,7 @@ from moerec.training.finish import Finished, finish, sampled_cases
 from moerec.training.liked import liked_threshold, train_values
 from moerec.training.loop import Progress, Trained, Trainer, TrainingData
 from moerec.training.presets import Variant, configurations
+from moerec.training.processes import automatic_processes, training_threads, usable_cores
 from moerec.training.shared import share
 
 Unfinished = Literal["refuse", "resume", "restart"]
@@ -70,7 +71,10 @@ class FitOptions:
 
 @dataclass(frozen=True, slots=True)
 class PreparedLog:
-    """What a training needs of a log and an item file. The log's table of strings is not in it."""
+    """What a training needs of a log and an item file. The log's table of strings is not in it.
+
+    `processes` is how many pay for it on this machine.
+    """
 
     data: TrainingData
     id_map: IdMap
@@ -78,6 +82,7 @@ class PreparedLog:
     recipe: FeatureRecipe | None
     liked_from: float | None
     source: str
+    processes: int
 
 
 def prepare_log(
@@ -98,10 +103,12 @@ def prepare_log(
         interactions.has_time,
         content,
     )
-    _, config = _configurations(data, len(id_map), options)
+    model_config, config = _configurations(data, len(id_map), options)
     validation = sampled_cases(histories, held, config.validation_users, options.seed)
     data = replace(data, validation=validation)
-    return PreparedLog(data, id_map, held, recipe, liked_from, interactions.source)
+    events, device = int(held.train_lengths.sum()), choose_device(options.device)
+    processes = automatic_processes(model_config, config, events, device, usable_cores())
+    return PreparedLog(data, id_map, held, recipe, liked_from, interactions.source, processes)
 
 
 def fit_bundle(
@@ -112,7 +119,7 @@ def fit_bundle(
     options: FitOptions = FitOptions(),
     watch: Callable[[Progress], None] = lambda _progress: None,
 ) -> Bundle:
-    """Train on `interactions` and write the bundle `out`.
+    """Train on `interactions`, in this process alone, and write the bundle `out`.
 
     Raises what `fit_log` does.
     """
@@ -138,19 +145,21 @@ def fit_log(
     """
     data, catalogue = share(log.data, len(log.id_map), out, group)
     log = replace(log, data=data)
+    device = choose_device(options.device)
     model_config, config = _configurations(data, catalogue, options)
-    trained = _trainer(model_config, config, data, out, options, watch, group).run()
-    finished = finish(
-        trained,
-        data.histories,
-        log.held,
-        neighbors=config.neighbors,
-        covisits=config.covisits,
-        liked_from=log.liked_from,
-        device=choose_device(options.device),
-        seed=options.seed,
-    )
-    contents = _contents(items, log, options, trained, finished)
+    with training_threads(model_config, config, device, group.size, usable_cores()):
+        trained = _trainer(model_config, config, data, out, options, watch, group).run()
+        finished = finish(
+            trained,
+            data.histories,
+            log.held,
+            neighbors=config.neighbors,
+            covisits=config.covisits,
+            liked_from=log.liked_from,
+            device=device,
+            seed=options.seed,
+        )
+    contents = _contents(items, log, options, trained, finished, group.size)
     bundle = write_bundle(out, contents, replace=options.replace)
     checkpoint_path(out).unlink(missing_ok=True)
     return bundle
@@ -166,8 +175,9 @@ def assist_fit(
     """
     mine, catalogue = (log.data, len(log.id_map)) if log else (None, 0)
     data, catalogue = share(mine, catalogue, out, group)
-    configs = _configurations(data, catalogue, options)
-    _trainer(*configs, data, out, options, lambda _progress: None, group).run()
+    configs, device = _configurations(data, catalogue, options), choose_device(options.device)
+    with training_threads(*configs, device, group.size, usable_cores()):
+        _trainer(*configs, data, out, options, lambda _progress: None, group).run()
 
 
 def clear_way(out: Path, options: FitOptions) -> None:
@@ -267,6 +277,7 @@ def _contents(
     options: FitOptions,
     trained: Trained,
     finished: Finished,
+    processes: int,
 ) -> BundleContents:
     data, id_map, held = log.data, log.id_map, log.held
     counts = data.item_counts(len(id_map))
@@ -290,6 +301,7 @@ def _contents(
         training={
             **trained.settings,
             "variant": options.variant.to_dict(),
+            "processes": processes,
             "trained_events": int(held.train_lengths.sum()),
             # Counted from 1; without validation the last one is kept.
             "best_epoch": trained.position.best_epoch + 1 or trained.position.epoch,

@@ -2,7 +2,7 @@
 
 Everything random in a step follows from (seed, step), and the batches of an epoch from (seed, epoch):
 a training that was killed and resumed ends with the weights of one that never was. Where several
-processes train together, all of them run this loop; the first alone validates and writes.
+processes train together, all of them run this loop; the first alone writes.
 """
 
 import threading
@@ -20,8 +20,9 @@ from moerec.artifacts.checkpoint import read_checkpoint
 from moerec.data.item_features import ItemFeatures
 from moerec.data.sequences import Histories
 from moerec.errors import DistributedError
+from moerec.evaluation import metrics
 from moerec.evaluation.baselines import item_counts
-from moerec.evaluation.evaluate import Cases, evaluate
+from moerec.evaluation.evaluate import CHUNK, Cases, evaluate
 from moerec.evaluation.model_scorer import ModelScorer
 from moerec.models.config import ModelConfig
 from moerec.models.recommender import MoERecommender
@@ -171,6 +172,23 @@ class Trainer:
         arrays = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
         return Trained(self._model.config, self.settings, arrays, self._position)
 
+    def validate(self) -> dict[str, float]:
+        """NDCG@10 and hit rate of the averaged weights; nothing without validation.
+
+        Each process ranks some of the targets and hears of all: the figures are those of one.
+        """
+        questions, group = self._data.validation, self._group
+        if questions is None or len(questions) == 0:
+            return {}
+        # Whole chunks of `evaluate`: what is computed together decides on the last bit.
+        owner = np.arange(len(questions)) // CHUNK % group.size
+        mine = questions.some(np.flatnonzero(owner == group.rank))
+        found = evaluate(ModelScorer(self._average.model), mine, self._model.config.items)
+        ranks = np.zeros(len(questions), np.int64)
+        for rank, part in enumerate(group.from_all(found.ranks)):
+            ranks[owner == rank] = part
+        return {"ndcg@10": metrics.ndcg(ranks, 10), "hr@10": metrics.hit_rate(ranks, 10)}
+
     def _check_alike(self) -> None:
         """`DistributedError` in a process that was given another log or other options than the first."""
         firsts = self._group.from_first(lambda: self.settings)
@@ -229,7 +247,7 @@ class Trainer:
         position = self._position
         sums = position.sums
         load = np.array(sums.load, dtype=np.float64)
-        scores = self._group.from_first(self._validate)
+        scores = self.validate()
         record = EpochRecord(
             loss=sums.loss / max(sums.targets, 1),
             ndcg=scores.get("ndcg@10"),
@@ -246,12 +264,6 @@ class Trainer:
             averaged = self._average.model.state_dict()
             self._best = {name: tensor.clone() for name, tensor in averaged.items()}
         self._report()
-
-    def _validate(self) -> dict[str, float]:
-        if self._data.validation is None or len(self._data.validation) == 0:
-            return {}
-        scorer = ModelScorer(self._average.model)
-        return evaluate(scorer, self._data.validation, self._model.config.items).summary
 
     def _save(self) -> None:
         if self._checkpoint is not None and self._group.is_first:

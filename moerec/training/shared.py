@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from moerec.artifacts.files import storage_error
 from moerec.data.item_features import ItemFeatures
 from moerec.data.sequences import Histories
+from moerec.evaluation.evaluate import Cases
 from moerec.training.distributed import Group
 from moerec.training.loop import TrainingData
 
@@ -31,6 +32,7 @@ class _Facts:
     has_time: bool
     catalogue: int
     features: int | None
+    validated: bool
 
 
 def share(
@@ -38,7 +40,7 @@ def share(
 ) -> tuple[TrainingData, int]:
     """`data` and its number of items, as this machine's first process has them, in mapped files.
 
-    The others give None and 0; what they get has no names of users and no validation. The files lie
+    The others give None and 0; what they get has no names of users. The files lie
     beside `out` for a moment. StorageError if the disk refuses.
     """
     if data is not None and group.size == 1:
@@ -67,11 +69,14 @@ def _write(folder: Path, data: TrainingData, catalogue: int) -> _Facts:
     for name, array in _arrays(data).items():
         np.save(folder / f"{name}.npy", array)
     features = data.content.size if data.content else None
-    return _Facts(folder, data.fingerprint, data.split, data.has_time, catalogue, features)
+    validated = data.validation is not None
+    return _Facts(
+        folder, data.fingerprint, data.split, data.has_time, catalogue, features, validated
+    )
 
 
 def _arrays(data: TrainingData) -> dict[str, NDArray[Any]]:
-    histories, content = data.histories, data.content
+    histories, content, validation = data.histories, data.content, data.validation
     arrays: dict[str, NDArray[Any]] = {
         "offsets": histories.offsets,
         "items": histories.items,
@@ -83,22 +88,35 @@ def _arrays(data: TrainingData) -> dict[str, NDArray[Any]]:
         arrays["content_offsets"] = content.offsets
         arrays["content_features"] = content.features
         arrays["content_weights"] = content.weights
+    if validation is not None:
+        arrays["validation_users"] = validation.users
+        arrays["validation_targets"] = validation.targets
+        # Of the user's known events, so many are the history.
+        lengths = [len(history) for history in validation.histories]
+        arrays["validation_lengths"] = np.array(lengths, np.int64)
     return arrays
 
 
 def _mapped(facts: _Facts) -> TrainingData:
     def array(name: str) -> NDArray[Any]:
-        return np.asarray(np.load(facts.folder / f"{name}.npy", mmap_mode="r"))
+        # Copy on write: nobody writes, but torch warns of arrays that it could not write to.
+        return np.asarray(np.load(facts.folder / f"{name}.npy", mmap_mode="c"))
 
     content = None
     if facts.features is not None:
         names = ("content_offsets", "content_features", "content_weights")
         content = ItemFeatures(facts.features, *(array(name) for name in names))
     events = (array(name) for name in ("offsets", "items", "timestamps", "values"))
+    histories, validation = Histories([], *events), None
+    if facts.validated:
+        users, lengths = array("validation_users"), array("validation_lengths").tolist()
+        known = [histories.history_of(user).known() for user in users.tolist()]
+        past = [history[:length] for history, length in zip(known, lengths, strict=True)]
+        validation = Cases(users, past, array("validation_targets"))
     return TrainingData(
-        Histories([], *events),
+        histories,
         array("train_lengths"),
-        None,
+        validation,
         facts.fingerprint,
         facts.split,
         facts.has_time,

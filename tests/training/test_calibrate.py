@@ -6,7 +6,7 @@ import torch
 
 from moerec.data.sequences import History
 from moerec.evaluation.evaluate import Cases, evaluate
-from moerec.evaluation.model_scorer import ModelScorer, encode
+from moerec.evaluation.model_scorer import ModelScorer, encode, encoded
 from moerec.models.config import ModelConfig
 from moerec.models.moe import MoELayer
 from moerec.models.recommender import MoERecommender
@@ -77,10 +77,14 @@ def with_table(subject: MoERecommender, followers: list[int]) -> MoERecommender:
     return subject
 
 
+def calibration(subject: MoERecommender, cases: Cases) -> TransitionCalibration:
+    return TransitionCalibration(subject, cases, list(encoded(subject, cases.histories)))
+
+
 def test_a_table_that_knows_gets_weight() -> None:
     cases = questions()
     subject = with_table(model(), [0, *range(2, ITEMS + 1), 1])
-    share, ndcg = TransitionCalibration(subject, cases).best()
+    share, ndcg = calibration(subject, cases).best()
     assert share >= 0.5
     assert ndcg == pytest.approx(evaluate(ModelScorer(subject), cases, ITEMS).summary["ndcg@10"])
     assert evaluate(ModelScorer(subject), cases, ITEMS).summary["hr@1"] > 0.5
@@ -90,13 +94,13 @@ def test_a_table_that_misleads_gets_none() -> None:
     """Every item is said to be followed by the last target of nobody: the network alone is better."""
     cases = questions()
     subject = with_table(model(), [0] + [1] * ITEMS)
-    assert TransitionCalibration(subject, cases).best()[0] == 0.0
+    assert calibration(subject, cases).best()[0] == 0.0
     assert float(subject.transitions.weight) == 0.0
 
 
 def test_a_given_share_is_taken() -> None:
     subject = with_table(model(), [0, *range(2, ITEMS + 1), 1])
-    TransitionCalibration(subject, questions()).use(0.3)
+    calibration(subject, questions()).use(0.3)
     assert float(subject.transitions.weight) > 0
 
 
@@ -124,6 +128,9 @@ def test_lists_mind_what_is_liked_only_if_that_ranks_better() -> None:
             ],
             asked.targets[asked.targets == target],
         )
-        weight = calibrate_liked(with_head, chosen)
+        answers = list(encoded(network, chosen.histories))
+        weight, ranks = calibrate_liked(with_head, chosen, answers)
+        expected = evaluate(ModelScorer(with_head), chosen, ITEMS).ranks
+        np.testing.assert_array_equal(ranks, expected)
         assert (weight > 0) == helps
         assert float(with_head.liked.weight) == pytest.approx(weight)

@@ -13,7 +13,7 @@ from moerec.artifacts.checkpoint import checkpoint_path
 from moerec.data.demo.writing import write_demo
 from moerec.data.interactions import Interactions, read_interactions
 from moerec.data.items import read_items
-from moerec.errors import ArtifactError, UsageError
+from moerec.errors import ArtifactError, DistributedError, UsageError
 from moerec.store.importing import import_events
 from moerec.store.sql import open_event_store
 
@@ -83,8 +83,9 @@ def _train(
 ) -> Bundle:
     # Torch comes with these, and is not needed where the bundle exists.
     from moerec.training.display import TrainingDisplay
-    from moerec.training.fit import FitOptions, fit_bundle
+    from moerec.training.fit import FitOptions, clear_way, fit_log, prepare_log
     from moerec.training.interrupt import TrainingInterrupted
+    from moerec.training.workers import with_workers
 
     report = interactions.report
     console.print(
@@ -99,16 +100,18 @@ def _train(
         unfinished="resume" if checkpoint.exists() else "refuse",
         replace=True,
     )
+    out, items = options.bundle_path, read_items(catalogue)
     try:
-        with TrainingDisplay(console) as display:
-            return fit_bundle(
-                interactions,
-                options.bundle_path,
-                items=read_items(catalogue),
-                options=fit_options,
-                watch=display.update,
+        clear_way(out, fit_options)
+        log = prepare_log(interactions, items, fit_options)
+        with (
+            with_workers(log.processes, out, fit_options) as group,
+            TrainingDisplay(console) as display,
+        ):
+            return fit_log(
+                log, out, items=items, options=fit_options, watch=display.update, group=group
             )
-    except TrainingInterrupted as error:
+    except (TrainingInterrupted, DistributedError) as error:
         error.remedy = "The same command goes on from where it stopped."
         raise
     except UsageError as error:
