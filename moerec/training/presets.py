@@ -16,8 +16,8 @@ from moerec.training.config import LogSize, TrainConfig, presets
 Setting = int | float | str
 Configurations = tuple[ModelConfig, TrainConfig]
 
-OF_THE_LOG: Final = {"items", "features", "feature_entries"}
-"""Facts about the data: nobody may set them."""
+OF_THE_LOG: Final = {"items", "features", "feature_entries", "liked_factors", "liked_from"}
+"""Facts about the data, and the head for "liked" that follows from its values: nobody may set them."""
 
 OTHER_OPTIONS: Final = {"epochs", "seed"}
 """They have options of their own."""

@@ -79,6 +79,15 @@ def test_settings_replace_the_presets_and_come_before_the_twin() -> None:
     assert not off.uses_time
 
 
+@pytest.mark.parametrize("name", ["liked_factors", "liked_from"])
+def test_the_head_for_liked_is_no_knob(name: str) -> None:
+    """`--set liked_factors=8` put a head into the network of a log without values. Nobody taught it, and
+    the bundle told probabilities all the same. `--liked` is the option.
+    """
+    with pytest.raises(UsageError, match=f"no setting '{name}'"):
+        Variant(settings={name: 8})
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
