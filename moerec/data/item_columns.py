@@ -55,6 +55,7 @@ def features_of(frame: pl.DataFrame, columns: list[Column]) -> pl.DataFrame:
 
 
 def _kinds(column: pl.Series) -> list[Column]:
+    column = _plain(column)
     dtype = column.dtype
     if isinstance(dtype, pl.List):
         return [Column(column.name, "list")] if dtype.inner == pl.String else []
@@ -97,6 +98,13 @@ def _numbers(column: pl.Series) -> pl.Series | None:
     return numbers if (numbers.is_null() == text.is_null()).all() else None
 
 
+def _plain(column: pl.Series) -> pl.Series:
+    """Text also where a Parquet file has it as codes, as pandas writes a "category"."""
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        return column.cast(pl.String)
+    return column
+
+
 def _tidy(column: pl.Series) -> pl.Series:
     """Lower case without blanks around; null for what is empty."""
     text = column.str.strip_chars().str.to_lowercase()
@@ -105,7 +113,7 @@ def _tidy(column: pl.Series) -> pl.Series:
 
 def _read(frame: pl.DataFrame, column: Column) -> pl.DataFrame:
     if column.name in frame.columns:
-        series = frame.get_column(column.name)
+        series = _plain(frame.get_column(column.name))
     else:
         series = pl.Series(column.name, [None] * len(frame), dtype=pl.String)
     found = pl.DataFrame({"row": pl.int_range(len(frame), dtype=pl.UInt32, eager=True)})

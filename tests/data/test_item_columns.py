@@ -44,6 +44,15 @@ def test_lists_texts_and_numbers_are_told_apart() -> None:
     }
 
 
+@pytest.mark.parametrize("dtype", [pl.Categorical(), pl.Enum(["Acme", "Bolt"])], ids=str)
+def test_text_that_is_kept_as_codes_is_text(dtype: pl.DataType) -> None:
+    """A Parquet file that pandas wrote with columns of type "category" said nothing of its items."""
+    brand = pl.Series("brand", ["Acme", "Bolt"] * 4, dtype)
+    assert kinds(brand=brand) == {"brand": ["value"]}
+    frame = pl.DataFrame([pl.Series("item_id", ITEMS), brand])
+    assert len(features_of(frame, kinds_of(frame))) == len(ITEMS)
+
+
 def test_a_text_that_repeats_is_a_value_and_words() -> None:
     assert kinds(maker=["Big Co", "Small Co"] * 4) == {"maker": ["value", "words"]}
 
