@@ -222,8 +222,9 @@ def _relevance(
     if not len(questions):
         return None
     scorers: list[LikedScorer] = []
-    if baselines != "none":
-        rated = rated_events(histories, held.train_lengths)
+    rated = rated_events(histories, held.train_lengths)
+    # A log with fewer values than the one trained on may leave nothing to learn from.
+    if baselines != "none" and len(np.unique(rated.values)) > 1:
         scorers.append(MatrixFactorisation(rated, model.catalogue))
         scorers.append(ItemLiking(rated, model.catalogue, model.liked_from))
     return relevance(model, scorers, questions, model.liked_from)

@@ -21,7 +21,7 @@ from moerec.errors import UsageError
 from moerec.evaluation.model_scorer import encoded, flat_events
 from moerec.models.config import ModelConfig
 from moerec.models.events import Events
-from moerec.models.liked import LikedHead, joined
+from moerec.models.liked import HABITS, LikedHead, joined
 from moerec.models.loading import load_model
 from moerec.models.recommender import MoERecommender
 from moerec.training.factors import Marks, fit_factors
@@ -29,7 +29,7 @@ from moerec.training.logistic import logistic_regression
 
 FACTORS: Final = 16
 LEARNING_USERS: Final = 30_000
-"""At most so many users teach the head, chosen by the seed."""
+"""At most so many users with values teach the head, chosen by the seed."""
 
 NEWEST_SHARE: Final = 0.1
 """The share of a user's training events on which the parts of the head are weighed."""
@@ -94,14 +94,19 @@ def with_liked(
     train_lengths: NDArray[np.int32],
     liked_from: float,
     seed: int,
+    limit: int = LEARNING_USERS,
 ) -> MoERecommender:
     """The model and the head, learned from the first `train_lengths[u]` events of each user."""
     config = replace(model.config, liked_factors=FACTORS, liked_from=liked_from)
-    users = np.random.default_rng(seed).permutation(np.flatnonzero(train_lengths))[:LEARNING_USERS]
+    raters = _raters(histories, train_lengths)
+    users = np.random.default_rng(seed).permutation(raters)[:limit]
     past = [histories.history_of(user)[: train_lengths[user]].known() for user in np.sort(users)]
     cuts = [len(one) - int(np.ceil(NEWEST_SHARE * len(one))) for one in past]
-    earlier = _learn(model, config, [one[:cut] for one, cut in zip(past, cuts, strict=True)], seed)
-    weights = _weigh(model, earlier, [one[cut:] for one, cut in zip(past, cuts, strict=True)])
+    earlier = [one[:cut] for one, cut in zip(past, cuts, strict=True)]
+    newest = [one[cut:] for one, cut in zip(past, cuts, strict=True)]
+    weights = _VALUES_ALONE
+    if any(not np.isnan(one.values).all() for one in earlier):
+        weights = _weigh(model, _learn(model, config, earlier, seed), newest)
     final = _learn(model, config, past, seed)
     _set_weights(final, weights)
     head = {f"liked.{name}": tensor for name, tensor in final.head.state_dict().items()}
@@ -130,6 +135,16 @@ class _Weights:
     parts: Tensor
     habits: Tensor
     base: float
+
+
+_VALUES_ALONE: Final = _Weights(torch.tensor([VALUES_ALONE, 0.0, 0.0]), torch.zeros(HABITS), 0.0)
+
+
+def _raters(histories: Histories, train_lengths: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The users (row numbers, ascending) of whom a training event has a value."""
+    rated = np.concatenate([[0], np.cumsum(~np.isnan(histories.values))])
+    begins = histories.offsets[:-1]
+    return np.flatnonzero(rated[begins + train_lengths] > rated[begins])
 
 
 def _learn(model: MoERecommender, config: ModelConfig, past: list[History], seed: int) -> _Learned:
@@ -189,8 +204,7 @@ def _weigh(model: MoERecommender, learned: _Learned, newest: list[History]) -> _
             outcomes.append(head.marks(torch.as_tensor(judged.values)))
     judged_ML, liked_M = torch.cat(inputs), torch.cat(outcomes)
     if len(liked_M) < LEAST_JUDGED or liked_M.min() == liked_M.max():
-        parts = torch.tensor([VALUES_ALONE, 0.0, 0.0])
-        return _Weights(parts, torch.zeros_like(head.habit_weights), 0.0)
+        return _VALUES_ALONE
     found, base = logistic_regression(judged_ML.double().numpy(), liked_M.double().numpy())
     weights = torch.as_tensor(found, dtype=torch.float32)
     return _Weights(weights[:3], weights[3:], base)

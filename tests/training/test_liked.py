@@ -1,15 +1,18 @@
 """What is liked is found from the values' scale, and the head learns it without touching the network."""
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 from moerec.artifacts.bundle import Bundle
 from moerec.data.interactions import from_frame
+from moerec.data.sequences import build_histories
 from moerec.errors import UsageError
 from moerec.evaluation.report import evaluate_bundle
+from moerec.models.loading import load_model
 from moerec.training.fit import FitOptions, fit_bundle
-from moerec.training.liked import liked_threshold
+from moerec.training.liked import VALUES_ALONE, liked_threshold, with_liked
 from tests.logs import rated_log
 
 
@@ -89,6 +92,40 @@ def test_the_same_seed_makes_the_same_head(bundle: Bundle) -> None:
     )
     for name, array in bundle.weights().items():
         assert np.array_equal(array, again.weights()[name]), name
+
+
+def test_values_that_began_of_late_train_too(bundle: Bundle) -> None:
+    """A shop that had asked for ratings for a week trained for hours, and then had no bundle: no value
+    was left among the older events that the parts of the head are weighed after.
+    """
+    place = pl.int_range(pl.len()).over("user_id")
+    rating = pl.when(place >= 13).then(pl.col("rating"))
+    found = fit_bundle(
+        from_frame(rated_log(users=40).with_columns(rating)),
+        bundle.path.parent / "late",
+        options=FitOptions(epochs=1, split="user-ratio:0.2"),
+    )
+    assert found.weights()["liked.mix"].tolist() == [pytest.approx(VALUES_ALONE), 0.0]
+
+
+def test_those_who_rate_teach_it(bundle: Bundle) -> None:
+    """Where few of very many users rate, a sample of all users had nobody with a value in it."""
+    rating = pl.when(pl.col("user_id").is_in(["user3", "user7"])).then(pl.col("rating"))
+    histories = build_histories(from_frame(rated_log().with_columns(rating)), bundle.id_map)
+    lengths = histories.lengths.astype(np.int32)
+    model = load_model(bundle.config, bundle.weights())
+    head = with_liked(model, histories, lengths, 3.0, seed=0, limit=2).liked
+    assert head is not None
+    assert head.item_bias.abs().max() > 0
+
+
+def test_a_log_without_the_values_of_the_training_is_measured(bundle: Bundle) -> None:
+    """The baselines had nothing to learn from, and the command ended in a traceback."""
+    place = pl.int_range(pl.len()).over("user_id")
+    rating = pl.when(place >= 16).then(pl.col("rating"))
+    found = evaluate_bundle(bundle, from_frame(rated_log().with_columns(rating)), "test").relevance
+    assert found is not None
+    assert [result.name for result in found.results] == ["moerec", "chance"]
 
 
 @pytest.mark.parametrize("scale", ["missing", "thumbs", "fraction", "same", "few"])
