@@ -110,7 +110,7 @@ class Recommender:
     ) -> pl.DataFrame:
         """The top `k` of each user: user_id (a string, as everywhere), item_id, title, rank, score.
 
-        A user without a known event gets no rows. Scores are cosines. UsageError for a `k` below 1.
+        A user without a known event gets no rows. UsageError for a `k` below 1.
         """
         asked = [UserId(str(user)) for user in users]
         known = [user for user in asked if len(self._histories.get(user, ()))]
