@@ -1,5 +1,6 @@
 """Relevance as a table for a terminal, and as plain figures."""
 
+import math
 from typing import Any
 
 from rich.table import Table
@@ -20,7 +21,8 @@ def relevance_table(found: Relevance) -> Table:
         cells = [
             f"{one.mean:.4f} ±{one.margin:.4f}" if one.users else "-" for one in result.precisions
         ]
-        table.add_row(result.name, *cells, f"{result.auc:.4f}")
+        area = "-" if math.isnan(result.auc) else f"{result.auc:.4f}"
+        table.add_row(result.name, *cells, area)
     return table
 
 
