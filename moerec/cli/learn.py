@@ -46,7 +46,7 @@ def add_train(verbs: "Verbs") -> None:
         metavar="RULE",
         help="what is kept out of the weights for validation and test: leave-one-out (default; a "
         "user's last two events), time:0.1 (the last 10%% of all events twice) or user-ratio:0.2 (the "
-        "last 20%% of each user's events)",
+        "last 20%% of each user's events, and the one before them)",
     )
     parser.add_argument(
         "--liked",
