@@ -21,6 +21,7 @@ from moerec.errors import UsageError
 
 if TYPE_CHECKING:
     from moerec.cli.options import Verbs
+    from moerec.evaluation.relevance import Relevance
     from moerec.training.distributed import Group
 
 BUNDLES: Final = Path("bundles")
@@ -231,7 +232,6 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     from moerec.artifacts.bundle import read_bundle
     from moerec.data.interactions import read_interactions
-    from moerec.evaluation.relevance_table import NO_RELEVANCE, relevance_notes, relevance_table
     from moerec.evaluation.report import evaluate_bundle, routing_of
     from moerec.evaluation.routing_table import routing_notes, routing_table
     from moerec.models.loading import choose_device
@@ -262,12 +262,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     console.print(report.table())
     for note in report.notes():
         console.print(note, highlight=False)
-    if report.relevance is None:
-        console.print(NO_RELEVANCE, highlight=False, soft_wrap=True)
-    else:
-        console.print(relevance_table(report.relevance))
-        for note in relevance_notes(report.relevance):
-            console.print(note, highlight=False, soft_wrap=True)
+    _print_relevance(console, report.relevance)
     if options.experts and routing is not None:
         console.print(routing_table(routing))
         for note in routing_notes(routing):
@@ -281,6 +276,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.report:
         write_page(options.report, report, routing)
         console.print(f"report written to {escape(str(options.report))}", soft_wrap=True)
+
+
+def _print_relevance(console: Console, found: "Relevance | None") -> None:
+    from moerec.evaluation.relevance_table import NO_RELEVANCE, relevance_notes, relevance_table
+
+    table = relevance_table(found) if found else None
+    if table:
+        console.print(table)
+    for note in relevance_notes(found) if found else [NO_RELEVANCE]:
+        console.print(note, highlight=False, soft_wrap=True)
 
 
 def add_recommend(verbs: "Verbs") -> None:

@@ -28,7 +28,7 @@ def add_demo(verbs: "Verbs") -> None:
     parser.add_argument("--seed", type=seed, default=7, help="of viewers and training (default 7)")
     parser.add_argument("--viewers", type=positive, default=2000, help="to simulate (default 2000)")
     parser.add_argument(
-        "--epochs", type=positive, default=5, help="of training at most (default 5)"
+        "--epochs", type=positive, default=4, help="of training at most (default 4)"
     )
     parser.set_defaults(run=_demo)
 

@@ -9,8 +9,13 @@ from moerec.evaluation.calibration import calibration
 from moerec.evaluation.relevance import CUTOFFS, Relevance
 
 
-def relevance_table(found: Relevance) -> Table:
-    """Model, baselines, chance: P@k with its 95 % interval, and the area under the curve."""
+def relevance_table(found: Relevance) -> Table | None:
+    """Model, baselines, chance: P@k with its 95 % interval, and the area under the curve.
+
+    None where every user has one held-out item: whatever is ranked first then is that one.
+    """
+    if _has_no_choice(found):
+        return None
     title = f"relevance: {found.users:,} users, liked is {found.liked_from:g} or more"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True)
@@ -27,21 +32,28 @@ def relevance_table(found: Relevance) -> Table:
 
 
 def relevance_notes(found: Relevance) -> list[str]:
-    """Base rate, how true the probabilities are, and where the table says little."""
+    """Base rate, how true the probabilities are, and why nothing is ranked where it is not."""
     truth = calibration(found.predictions)
-    notes = [
+    probabilities = (
+        f"probability of liked ({found.liked_from:g} or more): log loss {found.log_loss:.4f}, "
+        f"Brier score {truth.brier:.4f}, calibration error {truth.error:.4f}"
+    )
+    if _has_no_choice(found):
+        return [
+            probabilities,
+            "relevance is not measured where each user has one held-out rated item: "
+            "train with --split user-ratio:0.2",
+        ]
+    return [
         "ranked are the held-out items that a user rated; of all of them "
         f"{found.base_rate:.1%} are liked (base rate); users with "
         + ", ".join(f"{one.k} or more: {one.users:,}" for one in found.results[0].precisions),
-        f"probability of liked: log loss {found.log_loss:.4f}, Brier score {truth.brier:.4f}, "
-        f"calibration error {truth.error:.4f}",
+        probabilities,
     ]
-    if len(found.predictions.outcome_N) == found.users:
-        notes.append(
-            "each user has one held-out rated item, so nothing is ranked here: "
-            "train with --split user-ratio:0.2 to measure relevance"
-        )
-    return notes
+
+
+def _has_no_choice(found: Relevance) -> bool:
+    return len(found.predictions.outcome_N) == found.users
 
 
 def relevance_figures(found: Relevance) -> dict[str, Any]:

@@ -64,11 +64,19 @@ def test_the_log_loss_is_of_all_candidates() -> None:
 
 
 def test_nobody_with_five_is_not_a_number_but_a_dash() -> None:
-    found = relevance(Fixed(), [], cases_of([[1], [0]]), 3.0)
+    found = relevance(Fixed(), [], cases_of([[1, 1], [0]]), 3.0)
     assert found.results[0].precisions[1].users == 0
-    assert [column._cells[0] for column in relevance_table(found).columns[2:]] == ["-", "-"]
-    assert any("nothing is ranked" in note for note in relevance_notes(found))
+    table = relevance_table(found)
+    assert table is not None
+    assert table.columns[2]._cells[0] == "-"
     assert relevance_figures(found)["results"]["fixed"]["p@1"] == 0.5
+
+
+def test_one_item_each_is_no_ranking() -> None:
+    """A table of P@1 that was the base rate for every scorer used to stand after each leave-one-out."""
+    found = relevance(Fixed(), [], cases_of([[1], [0]]), 3.0)
+    assert relevance_table(found) is None
+    assert any("is not measured" in note for note in relevance_notes(found))
 
 
 def test_candidates_are_known_rated_and_in_the_part() -> None:

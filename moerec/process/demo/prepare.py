@@ -20,14 +20,14 @@ from moerec.store.sql import open_event_store
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What the demo may be told. Five epochs: enough to pass the Markov chain, and soon there."""
+    """What the demo may be told. Four epochs: enough to pass the Markov chain, and soon there."""
 
     folder: Path = Path(".moerec/demo")
     port: int = 8000
     once: bool = False
     seed: int = 7
     viewers: int = 2000
-    epochs: int = 5
+    epochs: int = 4
 
     @property
     def bundle_path(self) -> Path:
