@@ -91,11 +91,15 @@ class Recommender:
             device=device,
             variant=Variant(preset, settings or {}),
         )
-        with TrainingDisplay(Console(quiet=not verbose)) as display:
-            bundle = fit_bundle(
-                interactions, folder, items=items, options=options, watch=display.update
-            )
-        recommender = cls(bundle, interactions)
+        with ExitStack() as undo:
+            if scratch:
+                undo.callback(shutil.rmtree, scratch, ignore_errors=True)
+            with TrainingDisplay(Console(quiet=not verbose)) as display:
+                bundle = fit_bundle(
+                    interactions, folder, items=items, options=options, watch=display.update
+                )
+            recommender = cls(bundle, interactions)
+            undo.pop_all()
         if scratch:
             weakref.finalize(recommender, shutil.rmtree, scratch, ignore_errors=True)
         return recommender

@@ -12,6 +12,9 @@ UserId = NewType("UserId", str)
 ItemId = NewType("ItemId", str)
 ItemIndex = NewType("ItemIndex", int)
 
+LARGEST_VALUE: Final = 1e9
+"""Ratings and weights are at most so large, up or down: sums of their squares are still exact enough."""
+
 PADDING: Final = ItemIndex(0)
 """Row 0 of every item table: no item. Items are numbered from 1."""
 

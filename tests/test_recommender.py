@@ -1,6 +1,7 @@
 """The Python face: frames in, lists out, and the same bundle as the server's."""
 
 import gc
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +170,13 @@ def test_items_that_came_later_are_placed_by_their_content(fitted: Recommender) 
     assert np.linalg.norm(placed, axis=1).tolist() == pytest.approx([1.0, 0.0])
     with pytest.raises(UsageError, match="without the content"):
         fitted.item_vectors_of(ItemTable(later))
+
+
+def test_a_fit_that_fails_leaves_no_folder_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The temporary folder of the bundle used to stay."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(UsageError, match="no different values"):
+        Recommender.fit(LOG, liked=3, epochs=1, verbose=False)
+    assert list(tmp_path.iterdir()) == []

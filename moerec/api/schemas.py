@@ -17,7 +17,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from moerec.types import DEFAULT_EVENT_TYPE
+from moerec.types import DEFAULT_EVENT_TYPE, LARGEST_VALUE
 
 DEFAULT_K: Final = 10
 MOST_K: Final = 100
@@ -155,7 +155,9 @@ class EventIn(_In):
     )
     """What the user did, in your words: view, click, purchase, rating ..."""
 
-    value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    value: (
+        Annotated[float, Field(allow_inf_nan=False, ge=-LARGEST_VALUE, le=LARGEST_VALUE)] | None
+    ) = None
     """A rating or a weight, where there is one."""
 
 

@@ -7,6 +7,7 @@ import polars as pl
 from moerec.data.raw import RawLog, shortened
 from moerec.data.timestamps import to_utc_ms
 from moerec.errors import DataError
+from moerec.types import LARGEST_VALUE
 
 NO_ID: Final = ("", "nan", "NaN", "NAN", "null", "NULL", "None", "<NA>", "NaT")
 """Texts that stand for a missing id in exported tables."""
@@ -139,7 +140,15 @@ def _values(raw: RawLog) -> pl.Series:
         raise raw.error(
             row, "value", message, "Repair it, name another column with --value, or --value none."
         )
-    return values.set(values.is_nan(), None)
+    values = values.set(values.is_nan(), None)
+    large = (values.abs() > LARGEST_VALUE).arg_true()
+    if len(large):
+        row = int(large[0])
+        message = f"{shortened(column[row])} is beyond {LARGEST_VALUE:,.0f}, up or down"
+        raise raw.error(
+            row, "value", message, "Scale the values, name another column, or --value none."
+        )
+    return values
 
 
 def _shown(value: object) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from moerec.data.item_columns import Column, features_of, kinds_of
 from moerec.data.items import ItemTable
+from moerec.types import PADDING
 
 MOST_FEATURES: Final = 65_536
 LEAST_ITEMS: Final = 2
@@ -118,8 +119,9 @@ def item_features(
     hashes = found.get_column("hash").to_numpy()
     place = np.searchsorted(known, hashes).clip(max=len(known) - 1)
     kept = known[place] == hashes
-    rows = indexes[found.get_column("row").to_numpy()[kept]]
-    features = place[kept].astype(np.int32)
+    rows = indexes[found.get_column("row").to_numpy()]
+    kept &= rows != PADDING  # (an item that the catalogue lacks)
+    rows, features = rows[kept], place[kept].astype(np.int32)
     order = np.lexsort((features, rows))
     rows, features = rows[order], features[order]
     weights = recipe.rarity[features]

@@ -122,6 +122,7 @@ BAD_VALUES = [
     ),
     ("user_id,item_id,timestamp\nu,null,1\n", 2, "item_id", "'null' where the id of the item"),
     ("user_id,movieId,ts,stars\nu,a,1,good\n", 2, "stars", "'good' is not a number"),
+    ("user_id,movieId,ts,stars\nu,a,1,-1e39\n", 2, "stars", "beyond 1,000,000,000, up or down"),
     ("user,movie,pos\nu,a,first\n", 2, "pos", "'first' is not a place"),
     (f"user,item,ts,event\nu,a,1,{'e' * 65}\n", 2, "event", "more than 64 characters"),
 ]

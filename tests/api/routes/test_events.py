@@ -151,6 +151,8 @@ def test_times_are_milliseconds_or_iso(
         ({"timestamp": 4_000_000_000_000}, "timestamp", "in the future"),
         ({"type": ""}, "type", "at least 1 character"),
         ({"value": "much"}, "value", "valid number"),
+        # In single precision it is infinite, and used to leave the user's lists without a score.
+        ({"value": 1e39}, "value", "less than or equal to 1000000000"),
         ({"colour": "red"}, "colour", "not permitted"),
     ],
 )
