@@ -1,7 +1,9 @@
 """The Python face: frames in, lists out, and the same bundle as the server's."""
 
 import gc
-import tempfile
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -172,11 +174,19 @@ def test_items_that_came_later_are_placed_by_their_content(fitted: Recommender) 
         fitted.item_vectors_of(ItemTable(later))
 
 
-def test_a_fit_that_fails_leaves_no_folder_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fit_that_fails_leaves_no_folder_behind(tmp_path: Path) -> None:
     """The temporary folder of the bundle used to stay."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(UsageError, match="no different values"):
-        Recommender.fit(LOG, liked=3, epochs=1, verbose=False)
+    program = (
+        "from moerec.recommender import Recommender; from tests.logs import walking_log; "
+        "Recommender.fit(walking_log(), liked=3, epochs=1, verbose=False)"
+    )
+    failed = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "no different values" in failed.stderr
     assert list(tmp_path.iterdir()) == []
