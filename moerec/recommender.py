@@ -178,9 +178,10 @@ class Recommender:
         return known
 
     def item_vectors_of(self, items: ItemTable) -> NDArray[np.float32]:
-        """Where items that came after the training belong: [n, D] of length 1, from content alone.
+        """Where items that came after the training belong: [n, D], from content alone.
 
-        A user's score for such an item is the cosine of the two vectors, as for any other. An item of
+        A user's score for such an item is the inner product of the two vectors, as for any other. All are
+        equally long: 1, or what makes up for the table of transitions, which cannot know them. An item of
         which the bundle recognises nothing gets zeros. UsageError if the bundle knows no content.
         """
         if self.bundle.content is None:

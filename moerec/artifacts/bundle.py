@@ -34,7 +34,7 @@ from moerec.types import ItemId
 
 T = TypeVar("T")
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 POPULAR_LIMIT: Final = 1_000
 FILES: Final = (
     "config.json",

@@ -26,6 +26,7 @@ class ItemContent(nn.Module):
     features: Tensor
     weights: Tensor
     trained: Tensor
+    length: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -37,6 +38,8 @@ class ItemContent(nn.Module):
         self.register_buffer("features", torch.zeros(entries, dtype=torch.int32))
         self.register_buffer("weights", torch.zeros(entries))
         self.register_buffer("trained", torch.zeros(rows, dtype=torch.bool))
+        # Of the vectors of items without events; set after the training (`moerec.training.newcomers`).
+        self.register_buffer("length", torch.tensor(1.0))
 
     def fill(self, offsets: Tensor, features: Tensor, weights: Tensor, trained: Tensor) -> None:
         """Before training: the features of each row, and whether it has a training event.
@@ -54,6 +57,10 @@ class ItemContent(nn.Module):
         return ids_VD * self._with_id()[:, None] + self.sums(
             self.offsets, self.features, self.weights
         )
+
+    def lengthened(self, units_VD: Tensor) -> Tensor:
+        """Unit vectors [V + 1, D] with those of items without events as long as `length`."""
+        return torch.where(self.trained[:, None], units_VD, units_VD * self.length)
 
     def sums(self, offsets: Tensor, features: Tensor, weights: Tensor) -> Tensor:
         """The weighted sum of each row's feature vectors, zero for an empty row."""

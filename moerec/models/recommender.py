@@ -89,24 +89,27 @@ class MoERecommender(nn.Module):
     def item_vectors(self) -> Tensor:
         """[V + 1, D]: the items as the encoder reads them and as they are scored.
 
-        Each has length 1; the padding row is zero, and so is an item without events and content.
+        Each has length 1; the padding row is zero, and so is an item without events and content. An
+        item without events that has content has the length `content.length` instead: 1 in training.
         In training some items lose their id's part, others at each call.
         """
-        vectors_VD = self.embedding.weight
-        if self.content is not None:
-            vectors_VD = self.content(vectors_VD)
-        return functional.normalize(vectors_VD, dim=1)
+        if self.content is None:
+            return functional.normalize(self.embedding.weight, dim=1)
+        return self.content.lengthened(
+            functional.normalize(self.content(self.embedding.weight), dim=1)
+        )
 
     @torch.inference_mode()
     def vectors_of(self, offsets: Tensor, features: Tensor, weights: Tensor) -> Tensor:
         """Vectors [n, D] of n items that the catalogue lacks, from their content alone.
 
         Rows as in `moerec.data.item_features.ItemFeatures`, without the padding row. Zero for an item
-        without a known feature, and in a model without content.
+        without a known feature, and in a model without content; else `content.length` long.
         """
         if self.content is None:
             return self.embedding.weight.new_zeros(len(offsets) - 1, self.config.dim)
-        return functional.normalize(self.content.sums(offsets, features, weights), dim=1)
+        units = functional.normalize(self.content.sums(offsets, features, weights), dim=1)
+        return units * self.content.length
 
     @torch.inference_mode()
     def user_vectors(

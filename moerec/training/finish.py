@@ -27,6 +27,7 @@ from moerec.training.calibrate import (
 )
 from moerec.training.liked import with_liked
 from moerec.training.loop import Trained
+from moerec.training.newcomers import calibrate_newcomers
 from moerec.training.transitions import TransitionCounts, TransitionTable
 
 CALIBRATION_USERS: Final = 10_000
@@ -72,14 +73,16 @@ def finish(
         calibrate_margins(model, chosen)
         answers = list(encoded(model, chosen.histories))
         metrics = _choose_transitions(model, counts, chosen, answers, sorted({0.0, covisits}))
+        metrics["newcomer_length"] = calibrate_newcomers(model, chosen, answers)
     else:
         trained_on = _newest_trained(histories, held, seed)
         calibrate_margins(model, trained_on)
         _place(model, counts.table())
         share = UNVALIDATED_SHARE if config.neighbors else 0.0
-        encoded_once = list(encoded(model, trained_on.histories))
-        TransitionCalibration(model, trained_on, encoded_once).use(share)
+        answers = list(encoded(model, trained_on.histories))
+        TransitionCalibration(model, trained_on, answers).use(share)
         metrics = {"transition_share": share, "covisit_share": 0.0}
+        metrics["newcomer_length"] = calibrate_newcomers(model, trained_on, answers)
     ranks = None
     if liked_from is not None:
         model = with_liked(model, histories, held.train_lengths, liked_from, seed)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from moerec.artifacts.bundle import (
+    FORMAT,
     Bundle,
     BundleContents,
     ItemList,
@@ -90,12 +91,12 @@ def test_a_path_that_cannot_be_looked_at_is_refused() -> None:
 def test_a_newer_format_is_refused_before_anything_else(bundle: Bundle) -> None:
     """Even with fields that this version has never heard of."""
     path = bundle.path / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3, "shards": 9}))
-    with pytest.raises(ArtifactError, match="format 3"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT + 1, "shards": 9}))
+    with pytest.raises(ArtifactError, match=f"format {FORMAT + 1}"):
         read_bundle(bundle.path)
 
 
-@pytest.mark.parametrize("text", ["{", '{"format": 2}', "[]"])
+@pytest.mark.parametrize("text", ["{", f'{{"format": {FORMAT}}}', "[]"])
 def test_a_manifest_that_is_none(bundle: Bundle, text: str) -> None:
     (bundle.path / "manifest.json").write_text(text)
     with pytest.raises(ArtifactError, match="manifest"):
