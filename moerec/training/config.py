@@ -157,7 +157,7 @@ def _shape(log: LogSize) -> tuple[ModelConfig, int, int, int]:
         expert_dim=256,
         window=50,
         dropout=0.5,
-        temperature=0.1,
+        temperature=0.07,
         uses_time=uses_time,
     )
     return model, 100, min(max(log.events // 128, 512), 2_048), 16
