@@ -127,7 +127,9 @@ def calibrate_liked(
     head = model.liked
     if head is None:
         raise ValueError("this model has no head to calibrate")
-    ranks = {weight: np.full(len(questions), metrics.MISS) for weight in weights}
+    # No answer, no history: to `evaluate` all items score alike then, and ties count against the model.
+    unanswered = np.where(questions.targets != 0, model.config.items, metrics.MISS)
+    ranks = {weight: unanswered.copy() for weight in weights}
     with torch.inference_mode():
         items_VD = model.item_vectors()
         for users, rows in answers:
