@@ -66,9 +66,12 @@ class AfterKnown:
         self._cold = cold
         self.name = scorer.name
 
-    def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
+    def scores(
+        self, histories: Sequence[History], leaving: Sequence[NDArray[np.int32]] = ()
+    ) -> NDArray[np.float32]:
         """float32 [B, V + 1]."""
-        return self._scorer.scores([history[~self._cold[history.items]] for history in histories])
+        known = [history[~self._cold[history.items]] for history in histories]
+        return self._scorer.scores(known, leaving)
 
 
 def questions(histories: Histories, cold: NDArray[np.bool_]) -> Cases:

@@ -176,8 +176,8 @@ def show(tokens: int, rows: list[dict[str, Any]]) -> None:
         print(f"| {tokens:,} | {row['model']} | {row['hidden']} | {' | '.join(cells)} |")
 
 
-def main() -> int:
-    """0 when every model has read the same events."""
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("log", metavar="LOG")
     parser.add_argument("bundles", nargs="+", metavar="BUNDLE")
@@ -185,7 +185,24 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def compare(
+    bundles: list[Bundle], histories: list[History], tokens: int, options: argparse.Namespace
+) -> list[Measured]:
+    """The bundles, and the twins of a single one, on the same batches of so many `tokens`."""
+    models = line_up(bundles)
+    reach = models[0].model.config.receptive_field
+    lengths = np.array([min(len(history), reach) for history in histories], dtype=np.int64)
+    chosen = take_batches(lengths, tokens, options.repeats, options.seed)
+    measure(models, [[histories[row] for row in rows.tolist()] for rows in chosen])
+    return models
+
+
+def main() -> int:
+    """0 when every model has read the same events."""
+    options = parse()
     torch.set_num_threads(1)
     bundles = [read_bundle(path) for path in options.bundles]
     histories = test_histories(bundles[0], options.log)
@@ -194,11 +211,7 @@ def main() -> int:
     found: dict[str, list[dict[str, Any]]] = {}
     differ = False
     for tokens in options.tokens:
-        models = line_up(bundles)
-        reach = models[0].model.config.receptive_field
-        lengths = np.array([min(len(history), reach) for history in histories], dtype=np.int64)
-        chosen = take_batches(lengths, tokens, options.repeats, options.seed)
-        measure(models, [[histories[row] for row in rows.tolist()] for rows in chosen])
+        models = compare(bundles, histories, tokens, options)
         found[str(tokens)] = [measured.row(models[0]) for measured in models]
         show(tokens, found[str(tokens)])
         differ |= len({measured.tokens for measured in models}) > 1

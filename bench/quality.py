@@ -16,7 +16,6 @@ those of the very bundle that was ranked.
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -25,19 +24,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from _command import moerec
 from _machine import ROOT, about
 from _results import Run, append_run, label, read_runs, table
 
 RUNS = ROOT / ".moerec" / "quality" / "runs.jsonl"
-
-
-def moerec(threads: int | None, *arguments: str) -> None:
-    """Run one command of the package in this tree; its output stays visible."""
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"PYTHONPATH": path}
-    if threads:
-        environment["OMP_NUM_THREADS"] = str(threads)
-    subprocess.run([sys.executable, "-m", "moerec", *arguments], check=True, env=environment)
 
 
 def train(options: argparse.Namespace, seed: int, bundle: Path) -> float | None:
@@ -49,7 +40,8 @@ def train(options: argparse.Namespace, seed: int, bundle: Path) -> float | None:
     command += [f"--items={options.items}"] if options.items else []
     resumes = bundle.with_name(bundle.name + ".checkpoint").exists()
     start = time.perf_counter()
-    moerec(options.threads, *command, *(["--resume"] if resumes else []), *options.train_options)
+    command += ["--resume"] if resumes else []
+    moerec(*command, *options.train_options, threads=options.threads)
     return None if resumes else round((time.perf_counter() - start) / 60, 1)
 
 
@@ -57,11 +49,8 @@ def evaluate(options: argparse.Namespace, bundle: Path, part: str, *more: str) -
     """The document of `moerec evaluate --json`."""
     with tempfile.TemporaryDirectory(prefix="moerec-bench-") as folder:
         figures = Path(folder) / "figures.json"
-        moerec(
-            options.threads,
-            *("evaluate", str(bundle), options.log, "--split", part, "--json", str(figures)),
-            *more,
-        )
+        command = ["evaluate", str(bundle), options.log, "--split", part, "--json", str(figures)]
+        moerec(*command, *more, threads=options.threads)
         found: dict[str, Any] = json.loads(figures.read_text())
     return found
 

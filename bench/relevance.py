@@ -11,8 +11,6 @@ that is added to the JSON-lines FILE.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,16 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from _command import moerec
 from _machine import ROOT, about
 
 RUNS = ROOT / ".moerec" / "relevance" / "runs.jsonl"
-
-
-def moerec(*arguments: str) -> None:
-    """Run one command of the package in this tree; its output stays visible."""
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "moerec", *arguments]
-    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": path})
 
 
 def write_log(ratings: Path, log: Path) -> None:

@@ -10,6 +10,7 @@ printed too: other work on it slows several processes more than one.
 """
 
 import argparse
+import itertools
 import json
 import os
 import socket
@@ -98,22 +99,24 @@ def measure(group: Group, preset: str, batch: int, options: argparse.Namespace) 
     return best
 
 
+def show(preset: str, batch: int, found: dict[str, float], *, first: bool) -> None:
+    """A Markdown row; the headings before the first one."""
+    if first:
+        print("| preset | batch | " + " | ".join(found) + " | load |")
+        print("|---|---|" + "---|" * (len(found) + 1))
+    figures = " | ".join(f"{ms:.0f}" for ms in found.values())
+    print(f"| {preset} | {batch} | {figures} | {os.getloadavg()[0]:.1f} |", flush=True)
+
+
 def work(options: argparse.Namespace) -> None:
     """All measurements, in each of the processes; the first prints."""
     with joined(torch.device("cpu")) as group:
         lines = []
-        for preset in options.presets:
-            for batch in options.batches:
-                found = measure(group, preset, batch, options)
-                lines.append({"preset": preset, "batch": batch, "ms": found})
-                if group.is_first:
-                    if len(lines) == 1:
-                        print("| preset | batch | " + " | ".join(found) + " | load |")
-                        print("|---|---|" + "---|" * (len(found) + 1))
-                    figures = " | ".join(f"{ms:.0f}" for ms in found.values())
-                    print(
-                        f"| {preset} | {batch} | {figures} | {os.getloadavg()[0]:.1f} |", flush=True
-                    )
+        for preset, batch in itertools.product(options.presets, options.batches):
+            found = measure(group, preset, batch, options)
+            if group.is_first:
+                show(preset, batch, found, first=not lines)
+            lines.append({"preset": preset, "batch": batch, "ms": found})
         if group.is_first and options.json:
             options.json.write_text(json.dumps({"facts": about(), "lines": lines}, indent=2) + "\n")
 
@@ -133,8 +136,8 @@ def start(number: int) -> list[subprocess.Popen[bytes]]:
     ]
 
 
-def main() -> int:
-    """Prints a line a size of a batch."""
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--presets", nargs="+", choices=sorted(LENGTHS), default=sorted(LENGTHS))
     parser.add_argument("--batches", type=int, nargs="+", default=[256, 512, 1024, 2048, 6400])
@@ -146,7 +149,12 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Prints a line a size of a batch."""
+    options = parse()
     if "RANK" in os.environ:
         work(options)
         return 0

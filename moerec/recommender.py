@@ -210,7 +210,8 @@ class Recommender:
             raise UsageError(f"a list of {k} items cannot be made", "Ask for 1 or more.")
         if not histories:
             return []
-        scores = self._scorer.scores(histories)
+        seen = [history.items for history in histories] if exclude_seen else []
+        scores = self._scorer.scores(histories, seen)
         lists = top_items(scores, histories, k, keep_seen=not exclude_seen)
         return [
             self._named(items[items > 0][:k].tolist(), row)

@@ -15,6 +15,7 @@ from moerec.engine.state import HotUsers, PastEvent, Taste, UserState
 from moerec.errors import UsageError
 from moerec.models.events import Events
 from moerec.models.loading import load_model
+from moerec.models.recommender import take_out
 from moerec.store.interfaces import EventStore
 from moerec.transport.frames import (
     ErrorReply,
@@ -146,10 +147,11 @@ class Engine:
             torch.stack([taste.recent for taste in tastes]),
             self._items,
         )
+        take_out(scores, [ranking.excluded for ranking in rankings])
         liked = [taste.liked for taste in tastes if taste.liked is not None]
         scores = self._model.rerank(scores, torch.stack(liked) if liked else None)
         k = max(ranking.k for ranking in rankings)
-        values, indexes = top_k(scores, k, [ranking.excluded for ranking in rankings])
+        values, indexes = top_k(scores, k)
         return [
             ListReply(
                 self._scored(row_values[: ranking.k], row_indexes[: ranking.k]),
@@ -187,7 +189,8 @@ class Engine:
         if index == PADDING:
             return ListReply([], fallback="unknown_item")
         scores = cosine_scores(self._items[index : index + 1], self._unit_items)
-        values, indexes = top_k(scores, request.k, [[index, *self._known(request.exclude)]])
+        take_out(scores, [[index, *self._known(request.exclude)]])
+        values, indexes = top_k(scores, request.k)
         return ListReply(self._scored(values[0].tolist(), indexes[0].tolist()))
 
     def _known(self, item_ids: Sequence[str]) -> list[int]:

@@ -4,25 +4,18 @@ Letters: B queries, V items, D width of a vector. Column 0 of a score matrix is 
 comes out.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 
-def top_k(scores: Tensor, k: int, excluded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The `k` best columns of each row, best first, ties by lower index.
 
-    `scores` [B, V+1] is overwritten: padding and row b's `excluded[b]` become -inf, and stay in the
-    result where a row has fewer than k others. Returns scores and int64 indexes, both [B, min(k, V)].
+    The padding of `scores` [B, V+1] is overwritten with -inf. Columns of -inf are in the result where a
+    row has fewer than k others. Returns scores and int64 indexes, both [B, min(k, V)].
     """
     scores[:, 0] = -torch.inf
-    rows = [row for row, columns in enumerate(excluded) for _ in columns]
-    columns = [column for columns in excluded for column in columns]
-    scores[
-        torch.tensor([rows, columns], dtype=torch.int64, device=scores.device).unbind()
-    ] = -torch.inf
     k = min(k, scores.shape[1] - 1)
     # One place more than asked for shows whether a tie straddles the end of the list.
     values, indexes = scores.topk(k + 1, dim=1)

@@ -40,8 +40,9 @@ class Popularity:
     def __init__(self, counts: NDArray[np.int64]) -> None:
         self._scores = counts.astype(np.float32)
 
-    def scores(self, histories: Sequence[History]) -> Scores:
+    def scores(self, histories: Sequence[History], leaving: Sequence[Items] = ()) -> Scores:
         """[B, V + 1], the counts for everybody."""
+        del leaving  # no score here depends on another
         return np.tile(self._scores, (len(histories), 1))
 
 
@@ -64,8 +65,9 @@ class MarkovChain:
         self._rows = sparse.diags_array(1.0 / mass) @ transitions
         self._rest = PSEUDO_COUNTS / mass
 
-    def scores(self, histories: Sequence[History]) -> Scores:
+    def scores(self, histories: Sequence[History], leaving: Sequence[Items] = ()) -> Scores:
         """[B, V + 1]: sum over the last items of 0.8^k * P(next | item)."""
+        del leaving  # no score here depends on another
         weights = _recency(histories, len(self._popularity), RECENCY_DECAY)
         learned = (weights @ self._rows).toarray()
         smoothed = (weights @ self._rest)[:, None] * self._popularity
@@ -85,8 +87,9 @@ class ContentNeighbours:
         parts = (features.weights, features.features, features.offsets)
         self._rows = sparse.csr_array(parts, shape=shape)
 
-    def scores(self, histories: Sequence[History]) -> Scores:
+    def scores(self, histories: Sequence[History], leaving: Sequence[Items] = ()) -> Scores:
         """[B, V + 1]: the weighted mean of the cosines with the last items."""
+        del leaving  # no score here depends on another
         weights = _recency(histories, self._rows.shape[0], CONTENT_DECAY)
         profiles = weights @ self._rows
         total = np.maximum(weights.sum(axis=1), 1.0)

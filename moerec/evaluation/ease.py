@@ -43,8 +43,9 @@ class EASE:
         np.fill_diagonal(gram, gram.diagonal() + np.float32(penalty))
         self._weights = _weights(gram)
 
-    def scores(self, histories: Sequence[History]) -> Scores:
+    def scores(self, histories: Sequence[History], leaving: Sequence[Items] = ()) -> Scores:
         """[B, V + 1]: the regression's answer to what was visited; an empty history gives zeros."""
+        del leaving  # no score here depends on another
         found = np.zeros((len(histories), self._catalogue + 1), dtype=np.float32)
         visited = [history.items for history in histories]
         found[:, 1:] = visits(visited, self._catalogue)[:, 1:] @ self._weights

@@ -29,8 +29,11 @@ class Scorer(Protocol):
         """What the table calls it."""
         ...
 
-    def scores(self, histories: Sequence[History]) -> Scores:
-        """float32 [B, V + 1] for B histories of known items (column 0 is ignored)."""
+    def scores(self, histories: Sequence[History], leaving: Sequence[Items] = ()) -> Scores:
+        """float32 [B, V + 1] for B histories of known items (column 0 is ignored).
+
+        `leaving[b]` are items that will not be in list b (by default none): their scores do not matter.
+        """
         ...
 
 
@@ -107,7 +110,7 @@ def evaluate(
     ranks, candidates, lists = [], [], []
     for chunk in _chunks(len(questions)):
         past, targets = questions.histories[chunk], questions.targets[chunk]
-        scores = scorer.scores(past)
+        scores = scorer.scores(past, () if keep_seen else what_leaves(past, targets))
         lists.append(top_items(scores, past, LIST_LENGTH, keep_seen=keep_seen))
         chunk_ranks, chunk_candidates = rank_targets(scores, past, targets, keep_seen=keep_seen)
         ranks.append(chunk_ranks)
@@ -121,6 +124,14 @@ def evaluate(
         np.concatenate([*lists, np.zeros((0, LIST_LENGTH), np.int32)]),
         catalogue,
     )
+
+
+def what_leaves(past: Sequence[History], targets: Items) -> list[Items]:
+    """The items of each history without the target, which stays a candidate if it was seen before."""
+    return [
+        history.items[history.items != target]
+        for history, target in zip(past, targets.tolist(), strict=True)
+    ]
 
 
 def top_items(scores: Scores, past: Sequence[History], k: int, *, keep_seen: bool = False) -> Items:

@@ -134,13 +134,26 @@ def _regressed(sums: sparse.csr_array, counts: sparse.csr_array, factors: Floats
 
     `sums` holds the values, those of a place added up, `counts` how many they are.
     """
-    F = factors.shape[1]
-    outer = (factors[:, :, None] * factors[:, None, :]).reshape(len(factors), F * F)
-    right = sums @ factors
-    found = np.zeros_like(right)
-    ridge = RIDGE * np.eye(F, dtype=np.float32)
-    for start in range(0, counts.shape[0], CHUNK):
+    found = np.zeros((counts.shape[0], factors.shape[1]), np.float32)
+    ridge = RIDGE * np.eye(factors.shape[1], dtype=np.float32)
+    for start in range(0, len(found), CHUNK):
         part = slice(start, start + CHUNK)
-        gram = (counts[part] @ outer).reshape(-1, F, F) + ridge
-        found[part] = np.linalg.solve(gram, right[part][:, :, None])[:, :, 0]
-    return np.asarray(found, dtype=np.float32)
+        gram, right = _grams(counts[part], factors) + ridge, sums[part] @ factors
+        found[part] = np.linalg.solve(gram, right[:, :, None])[:, :, 0]
+    return found
+
+
+def _grams(counts: sparse.csr_array, factors: Floats) -> Floats:
+    """For each row of `counts` the sum of the outer products of its columns' factors, [rows, F, F].
+
+    Made of the columns that occur, and one line of all matrices after the other: the outer products of
+    every column would be F times the factors.
+    """
+    rows, F = counts.shape[0], factors.shape[1]
+    columns, places = np.unique(counts.indices, return_inverse=True)
+    given = sparse.csr_array((counts.data, places, counts.indptr), shape=(rows, len(columns)))
+    theirs = factors[columns]
+    grams = np.empty((rows, F, F), np.float32)
+    for line in range(F):
+        grams[:, line] = given @ (theirs[:, line : line + 1] * theirs)
+    return grams

@@ -33,8 +33,9 @@ class ItemKNN:
         self._nearness = nearness
         self._recency_decay = recency_decay
 
-    def scores(self, histories: Sequence[History]) -> Scores:
+    def scores(self, histories: Sequence[History], leaving: Sequence[Items] = ()) -> Scores:
         """[B, V + 1]: weighted sum of the nearness to what was visited; an empty history gives zeros."""
+        del leaving  # no score here depends on another
         visited = [history.items for history in histories]
         weights = visits(visited, self._nearness.shape[0] - 1, self._recency_decay)
         return (weights @ self._nearness).toarray()

@@ -11,7 +11,7 @@ from torch import Tensor
 from moerec.data.sequences import History
 from moerec.errors import UsageError
 from moerec.models.events import Events
-from moerec.models.recommender import MoERecommender, UserVectors
+from moerec.models.recommender import MoERecommender, UserVectors, take_out
 
 BATCH: Final = 64
 
@@ -39,12 +39,18 @@ class ModelScorer:
         """How many items there are."""
         return self._model.config.items
 
-    def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
-        """float32 [B, V + 1]: cosines, raised by the table of transitions, re-ranked by "liked"."""
+    def scores(
+        self, histories: Sequence[History], leaving: Sequence[NDArray[np.int32]] = ()
+    ) -> NDArray[np.float32]:
+        """float32 [B, V + 1]: cosines, raised by the table of transitions, re-ranked by "liked".
+
+        The items `leaving` score -inf, and are no candidates of the re-ranking.
+        """
         result = np.zeros((len(histories), len(self._item_vectors)), dtype=np.float32)
         for users, rows in encoded(self._model, histories, self._item_vectors):
             with torch.inference_mode():
                 scores = self._model.score(users.vectors, users.recent, self._item_vectors)
+                take_out(scores, [leaving[row].tolist() for row in rows] if leaving else [])
                 scores = self._model.rerank(scores, users.liked)
             result[rows] = scores.float().cpu().numpy()
         return result

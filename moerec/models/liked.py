@@ -145,12 +145,15 @@ class LikedHead(nn.Module):
         """The scores [B, V + 1], the best `RERANKED` ordered by score + weight * temperature * log P.
 
         P is the probability of "liked": with weight 1 the order is that of P(next) * P(liked). All of them
-        are raised by what keeps the one that loses most where it was, so that the rest stays behind.
+        are raised by what keeps the one that loses most where it was, so that the rest stays behind. An
+        item of score -inf has left the list, and keeps it.
         """
         values_BC, places_BC = scores_BV[:, 1:].topk(min(RERANKED, scores_BV.shape[1] - 1), dim=1)
         items_BC = places_BC + 1
         bonus_BC = functional.logsigmoid(self.logits(users_BG, items_BC))
-        bonus_BC = self.weight * temperature * (bonus_BC - bonus_BC.amin(1, keepdim=True))
+        # Where fewer are left, those that have left fill the places.
+        least_B1 = bonus_BC.masked_fill(values_BC.isneginf(), torch.inf).amin(1, keepdim=True)
+        bonus_BC = self.weight * temperature * (bonus_BC - least_B1)
         return scores_BV.scatter(1, items_BC, values_BC + bonus_BC)
 
 

@@ -5,6 +5,7 @@ N events of the flat array.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -162,7 +163,8 @@ class MoERecommender(nn.Module):
     def rerank(self, scores_BV: Tensor, users_BG: Tensor | None) -> Tensor:
         """The scores of `score` with their best in a new order by "liked"; as they are without a head.
 
-        `users_BG` is `liked` of `UserVectors`.
+        `users_BG` is `liked` of `UserVectors`. What must not be in the list goes before, by `take_out`:
+        it would fill places among the best.
         """
         if self.liked is None or users_BG is None or self.liked.weight == 0:
             return scores_BV
@@ -173,3 +175,11 @@ class MoERecommender(nn.Module):
         # is all there is of it.
         vectors = functional.embedding(items, vectors_VD, padding_idx=PADDING)
         return vectors * math.sqrt(self.config.dim)
+
+
+def take_out(scores_BV: Tensor, leaving: Sequence[Sequence[int]]) -> None:
+    """Give the items `leaving[b]` the score -inf in row b, in place."""
+    rows = [row for row, items in enumerate(leaving) for _ in items]
+    columns = [item for items in leaving for item in items]
+    places = torch.tensor([rows, columns], dtype=torch.int64, device=scores_BV.device)
+    scores_BV[places.unbind()] = -torch.inf

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moerec.evaluation import metrics
-from moerec.evaluation.evaluate import Cases, rank_targets
+from moerec.evaluation.evaluate import Cases, rank_targets, what_leaves
 from moerec.evaluation.model_scorer import encoded, flat_events
 from moerec.models.encoder import Encoder
 from moerec.models.liked import joined
-from moerec.models.recommender import MoERecommender, UserVectors
+from moerec.models.recommender import MoERecommender, UserVectors, take_out
 from moerec.models.router import Router, behind_best
 
 SHARES: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -127,7 +127,9 @@ def calibrate_liked(
     head = model.liked
     if head is None:
         raise ValueError("this model has no head to calibrate")
-    ranks = {weight: np.full(len(questions), metrics.MISS) for weight in weights}
+    # No answer, no history: to `evaluate` all items score alike then, and ties count against the model.
+    unanswered = np.where(questions.targets != 0, model.config.items, metrics.MISS)
+    ranks = {weight: unanswered.copy() for weight in weights}
     with torch.inference_mode():
         items_VD = model.item_vectors()
         for users, rows in answers:
@@ -135,6 +137,8 @@ def calibrate_liked(
             windows, prefixes, _ = model.cut(*flat_events(model, past))
             liked_BG = head.user_rows(users.vectors, joined(prefixes, windows))
             scores = model.score(users.vectors, users.recent, items_VD)
+            leaving = what_leaves(past, questions.targets[rows])
+            take_out(scores, [items.tolist() for items in leaving])
             for weight in weights:
                 head.weight.fill_(weight)
                 ranked = model.rerank(scores, liked_BG).float().cpu().numpy()

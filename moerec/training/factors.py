@@ -25,7 +25,7 @@ VECTOR_RIDGE: Final = 100.0
 _FIRST_NOISE: Final = 0.65
 _FIRST_LOADING: Final = 0.45
 _CHUNK: Final = 4_096
-"""Items whose F x F matrices are in memory at a time."""
+"""Items whose F x F matrices, or copies of their vectors, are in memory at a time."""
 
 Floats = NDArray[np.float32]
 
@@ -63,8 +63,7 @@ class _Analysis:
         self._users, self._items = given.users, given.items
         self._mean, self._std = float(given.marks.mean()), float(given.marks.std()) or 1.0
         self._marks = ((given.marks - self._mean) / self._std).astype(np.float32)
-        self._user_vectors = _with_one(user_vectors_UD)
-        self._item_vectors = _with_one(item_vectors_VD)
+        self._user_vectors, self._item_vectors = user_vectors_UD, item_vectors_VD
         U, rows = len(user_vectors_UD), len(item_vectors_VD)
         self._counts = np.bincount(self._items, minlength=rows).astype(np.float32)
         self._starts = np.searchsorted(self._users, np.arange(U + 1))
@@ -75,14 +74,13 @@ class _Analysis:
         self._loadings[:, 0] += _FIRST_LOADING
         self._noise = np.full(rows, _FIRST_NOISE, np.float32)
         self._means = self._shrunken_means(self._marks)
-        self._expected = np.zeros((self._user_vectors.shape[1], factors), np.float32)
+        self._expected = np.zeros((user_vectors_UD.shape[1] + 1, factors), np.float32)
 
     def round(self) -> None:
         """Tastes given the items, then the items given the tastes."""
         tastes_UF, spread_UFF = self._tastes()
-        self._expected = _regression(self._user_vectors, tastes_UF, np.ones(len(tastes_UF)))
-        left = self._matrix(self._marks - self._means[self._items])
-        variances = self._solve_loadings(tastes_UF, spread_UFF, left.T.tocsr() @ tastes_UF)
+        self._expected = _regression(self._user_vectors, tastes_UF, np.ones_like(tastes_UF[:, 0]))
+        variances = self._solve_loadings(tastes_UF, spread_UFF)
         by_taste = np.einsum("nf,nf->n", tastes_UF[self._users], self._loadings[self._items])
         self._means = self._shrunken_means(self._marks - by_taste)
         errors = self._marks - self._means[self._items] - by_taste
@@ -103,29 +101,33 @@ class _Analysis:
 
     def _tastes(self) -> tuple[Floats, Floats]:
         """Posterior means [U, F] and covariances [U, F, F]."""
-        F = self._loadings.shape[1]
+        U, F = len(self._user_vectors), self._loadings.shape[1]
         weighted = self._loadings / self._noise[:, None]
-        outer = (self._loadings[:, :, None] * weighted[:, None, :]).reshape(-1, F * F)
-        gram = (self._given @ outer).reshape(-1, F, F) + np.eye(F, dtype=np.float32)
-        spread = np.linalg.inv(gram)
+        gram = np.empty((U, F, F), np.float32)
+        # Row after row: the items' outer products, all at once, would be F times their loadings.
+        for row in range(F):
+            gram[:, row] = self._given @ (self._loadings[:, row : row + 1] * weighted)
+        spread = np.linalg.inv(gram + np.eye(F, dtype=np.float32))
         left = self._matrix(self._marks - self._means[self._items]) @ weighted
-        left += self._user_vectors @ self._expected
+        left += _predicted(self._user_vectors, self._expected)
         return np.einsum("ufg,ug->uf", spread, left), spread
 
-    def _solve_loadings(self, tastes_UF: Floats, spread_UFF: Floats, products_VF: Floats) -> Floats:
+    def _solve_loadings(self, tastes_UF: Floats, spread_UFF: Floats) -> Floats:
         """New loadings; for each item what the doubt about its users' tastes adds to its errors."""
         U, F = tastes_UF.shape
         doubt = spread_UFF.reshape(U, F * F)
         square = (tastes_UF[:, :, None] * tastes_UF[:, None, :]).reshape(U, F * F)
+        left_by_item = self._matrix(self._marks - self._means[self._items]).T.tocsr()
         weights = self._counts / (self._counts + LOADING_RIDGE)
-        prior = self._item_vectors @ _regression(self._item_vectors, self._loadings, weights)
+        expected = _regression(self._item_vectors, self._loadings, weights)
         ridge = LOADING_RIDGE * np.eye(F, dtype=np.float32)
         added = np.zeros(len(self._counts), np.float32)
         for start in range(0, len(added), _CHUNK):
             part = slice(start, start + _CHUNK)
             doubts = (self._given_by_item[part] @ doubt).reshape(-1, F, F)
             squares = (self._given_by_item[part] @ square).reshape(-1, F, F)
-            right = products_VF[part] + LOADING_RIDGE * prior[part]
+            prior = _predicted(self._item_vectors[part], expected)
+            right = left_by_item[part] @ tastes_UF + LOADING_RIDGE * prior
             loadings = np.linalg.solve(doubts + squares + ridge, right[..., None])[..., 0]
             self._loadings[part] = loadings
             added[part] = np.einsum("vf,vfg,vg->v", loadings, doubts, loadings)
@@ -135,7 +137,7 @@ class _Analysis:
         sums = np.bincount(self._items, left, len(self._counts))
         weights = self._counts / (self._counts + MEAN_SHRINKAGE)
         raw = (sums / np.maximum(self._counts, 1))[:, None]
-        prior = self._item_vectors @ _regression(self._item_vectors, raw, weights)
+        prior = _predicted(self._item_vectors, _regression(self._item_vectors, raw, weights))
         means = (sums + MEAN_SHRINKAGE * prior[:, 0]) / (self._counts + MEAN_SHRINKAGE)
         return np.asarray(means, dtype=np.float32)
 
@@ -144,16 +146,21 @@ class _Analysis:
         return sparse.csr_array((data, self._items, self._starts), shape=shape)
 
 
-def _with_one(vectors: Floats) -> Floats:
-    return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1)
+def _predicted(inputs: Floats, found: Floats) -> Floats:
+    """What a regression says of rows of inputs."""
+    predicted: Floats = inputs @ found[:-1] + found[-1]
+    return predicted
 
 
-def _regression(
-    inputs: NDArray[np.floating], outputs: NDArray[np.floating], weights: NDArray[np.floating]
-) -> Floats:
-    """Ridge regression, the last input (the constant) free."""
-    ridge = np.full(inputs.shape[1], VECTOR_RIDGE)
+def _regression(inputs: Floats, outputs: NDArray[np.floating], weights: Floats) -> Floats:
+    """Ridge regression: a row for each input, and one for the constant, which is free."""
+    ridge = np.full(inputs.shape[1] + 1, VECTOR_RIDGE)
     ridge[-1] = 1e-3
-    weighted = inputs * weights[:, None]
-    found = np.linalg.solve(weighted.T @ inputs + np.diag(ridge), weighted.T @ outputs)
-    return np.asarray(found, dtype=np.float32)
+    gram, right = np.diag(ridge), np.zeros((len(ridge), outputs.shape[1]))
+    for start in range(0, len(inputs), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        with_one = np.pad(inputs[part], ((0, 0), (0, 1)), constant_values=1.0)
+        weighted = with_one.T * weights[part]
+        gram += weighted @ with_one
+        right += weighted @ outputs[part]
+    return np.asarray(np.linalg.solve(gram, right), dtype=np.float32)

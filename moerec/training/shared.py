@@ -5,11 +5,14 @@ these files, so the events are in the machine's memory once, and can leave it wh
 files' names go as soon as everybody has mapped them: nothing is left when the processes end, however they do.
 """
 
+import glob
 import shutil
-import socket
+import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +23,9 @@ from moerec.data.sequences import Histories
 from moerec.evaluation.evaluate import Cases
 from moerec.training.distributed import Group
 from moerec.training.loop import TrainingData
+
+FORGOTTEN_S: Final = 86_400.0
+"""Files of this age are no longer about to be mapped: a training was killed in that moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +51,19 @@ def share(
     """
     if data is not None and group.size == 1:
         return data, catalogue
-    folder = out.with_name(f".{out.name}.events.{socket.gethostname()}")
+    folder: Path | None = None
+    written: _Facts | None = None
     try:
-        written = None if data is None else _write(folder, data, catalogue)
+        if data is not None:
+            folder = _new_folder(out)
+            written = _write(folder, data, catalogue)
         facts = group.from_first_here(written)
         mapped = _mapped(facts)
         group.wait()
     except OSError as error:
-        raise storage_error(error, folder) from error
+        raise storage_error(error, folder or out) from error
     finally:
-        if data is not None:
+        if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
     if data is not None:
         histories = replace(mapped.histories, users=data.histories.users)
@@ -62,10 +71,18 @@ def share(
     return mapped, facts.catalogue
 
 
+def _new_folder(out: Path) -> Path:
+    """Beside `out`, of this run alone: another training may be starting with the same `out`."""
+    prefix = f".{out.name}.events."
+    for other in out.parent.glob(f"{glob.escape(prefix)}*"):
+        with suppress(FileNotFoundError):  # another training has just mapped its own
+            if time.time() - other.stat().st_mtime > FORGOTTEN_S:
+                shutil.rmtree(other, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
+
+
 def _write(folder: Path, data: TrainingData, catalogue: int) -> _Facts:
-    # A process that was killed in the moment between writing and mapping has left its own.
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     for name, array in _arrays(data).items():
         np.save(folder / f"{name}.npy", array)
     features = data.content.size if data.content else None

@@ -39,9 +39,9 @@ def test_asked_is_each_event_on_a_cold_item_after_a_known_one() -> None:
     seen: list[np.ndarray] = []
 
     class Watching(Popularity):
-        def scores(self, histories):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        def scores(self, histories, leaving=()):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             seen.extend(history.items for history in histories)
-            return super().scores(histories)
+            return super().scores(histories, leaving)
 
     AfterKnown(Watching(np.ones(len(cold), np.int64)), cold).scores(asked.histories[:20])
     assert not any(cold[items].any() for items in seen)

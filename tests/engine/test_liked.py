@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from moerec.artifacts.bundle import Bundle
 from moerec.data.sequences import History
 from moerec.engine.engine import Engine
+from moerec.models.events import Events
+from moerec.models.loading import load_model
 from moerec.recommender import Recommender
 from moerec.store.interfaces import EventStore
 from moerec.store.sql import open_event_store
@@ -49,18 +52,23 @@ def append(store: EventStore, user: str, values: list[float | None], first: int 
     )
 
 
-def offline(bundle: Bundle, values: list[float | None]) -> list[tuple[str, float]]:
+def offline(
+    bundle: Bundle, values: list[float | None], *, exclude_seen: bool = True
+) -> list[tuple[str, float]]:
     count = len(values)
     history = History(
         np.arange(1, count + 1, dtype=np.int32),
         1_000 + np.arange(1, count + 1),
         np.array([np.nan if value is None else value for value in values], np.float32),
     )
-    return [(item.item_id, item.score) for item in Recommender(bundle).recommend_for(history, k=10)]
+    found = Recommender(bundle).recommend_for(history, k=10, exclude_seen=exclude_seen)
+    return [(item.item_id, item.score) for item in found]
 
 
-def live(engine: Engine, *users: str) -> list[list[tuple[str, float]]]:
-    replies = engine.answer([RecommendRequest(user, None, 10) for user in users])
+def live(engine: Engine, *users: str, exclude_seen: bool = True) -> list[list[tuple[str, float]]]:
+    replies = engine.answer(
+        [RecommendRequest(user, None, 10, exclude_seen=exclude_seen) for user in users]
+    )
     lists = []
     for reply in replies:
         assert isinstance(reply, ListReply)
@@ -100,3 +108,40 @@ def test_an_answer_does_not_depend_on_its_batch(bundle: Bundle, store: EventStor
     together = live(Engine(bundle, store), *users)
     for user, listed in zip(users, together, strict=True):
         assert_alike(live(Engine(bundle, store), user)[0], listed)
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_a_long_history_leaves_before_the_best_are_re_ranked(
+    tmp_path: Path, store: EventStore, exclude_seen: bool
+) -> None:
+    """What a user had seen filled places among the 200 best that "liked" puts into a new order: who had
+    seen them all got a list that did not mind "liked" at all. Live and offline alike."""
+    bundle = tiny_bundle(tmp_path / "b", items=500, liked_weight=2.0)
+    values = [float(place % 5 + 1) for place in range(260)]
+    append(store, "ann", values)
+    (ann,) = live(Engine(bundle, store), "ann", exclude_seen=exclude_seen)
+    assert_alike(ann, offline(bundle, values, exclude_seen=exclude_seen))
+    seen = {f"i{number}" for number in range(1, len(values) + 1)}
+    assert seen.isdisjoint(item for item, _ in ann) == exclude_seen
+    assert [item for item, _ in ann] == by_hand(bundle, values, seen if exclude_seen else set())
+
+
+@torch.inference_mode()
+def by_hand(bundle: Bundle, values: list[float], out: set[str]) -> list[str]:
+    """The best ten of the best 200 that are not `out`, by score + 2 * temperature * log P(liked)."""
+    model = load_model(bundle.config, bundle.weights())
+    assert model.liked is not None
+    items = torch.arange(1, len(values) + 1)
+    ends = torch.tensor([len(values)])
+    user = model.user_vectors(
+        Events(items, 1_000 + items, torch.tensor(values)), torch.tensor([0]), ends
+    )
+    assert user.liked is not None
+    scores = model.score(user.vectors, user.recent, model.item_vectors())[0]
+    best = [
+        item for item in scores.argsort(descending=True).tolist() if item and f"i{item}" not in out
+    ][:200]
+    logits = model.liked.logits(user.liked, torch.tensor([best]))[0]
+    liked = 2.0 * model.config.temperature * torch.nn.functional.logsigmoid(logits)
+    order = (scores[best] + liked).argsort(descending=True)[:10]
+    return [f"i{best[place]}" for place in order.tolist()]

@@ -22,7 +22,10 @@ class Fixed:
     def __init__(self, scores: Sequence[float]) -> None:
         self._scores = np.array([99.0, *scores], dtype=np.float32)  # the padding would win
 
-    def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
+    def scores(
+        self, histories: Sequence[History], leaving: Sequence[NDArray[np.int32]] = ()
+    ) -> NDArray[np.float32]:
+        self.leaving = [items.tolist() for items in leaving]
         return np.tile(self._scores, (len(histories), 1))
 
 
@@ -91,3 +94,12 @@ def test_top_items_are_the_stable_sort(values: list[int], k: int) -> None:
     best = top_items(scores, [History.of_items([2])], k)[0].tolist()
     order = sorted((i for i in range(1, len(values) + 1) if i != 2), key=lambda i: -scores[0, i])
     assert best == (order[:k] + [0] * k)[:k]
+
+
+def test_the_scorer_hears_what_leaves_the_list() -> None:
+    """All that was seen but the target, and nothing where seen items are kept."""
+    scorer = Fixed([5, 4, 3, 2, 1])
+    evaluate(scorer, one([1, 3, 1], 3), 5)
+    assert scorer.leaving == [[1, 1]]
+    evaluate(scorer, one([1, 3, 1], 3), 5, keep_seen=True)
+    assert scorer.leaving == []

@@ -1,10 +1,17 @@
 """The baselines for "liked" on planted tastes."""
 
+import tracemalloc
+
 import numpy as np
 
 from moerec.data.interactions import from_frame
 from moerec.data.sequences import History
-from moerec.evaluation.factorisation import ItemLiking, MatrixFactorisation, rated_events
+from moerec.evaluation.factorisation import (
+    ItemLiking,
+    MatrixFactorisation,
+    RatedEvents,
+    rated_events,
+)
 from tests.logs import rated_log, with_histories
 
 
@@ -35,3 +42,17 @@ def test_factorisation_tells_the_two_kinds_of_users_apart() -> None:
 def test_only_rated_training_events_count() -> None:
     _, histories = with_histories(from_frame(rated_log(users=3)))
     assert len(rated_events(histories, np.array([2, 0, 5], np.int32)).users) == 7
+
+
+def test_memory_does_not_grow_with_the_square_of_the_factors() -> None:
+    """At a million items `moerec evaluate` held 24 x 24 numbers of each, 2.3 GB."""
+    catalogue, factors = 50_000, 8
+    items, values = np.arange(1, 101, dtype=np.int32), np.arange(100, dtype=np.float32)
+    tracemalloc.start()
+    try:
+        MatrixFactorisation(
+            RatedEvents(np.arange(100) // 10, items, values), catalogue, factors=factors
+        )
+        assert tracemalloc.get_traced_memory()[1] < 4 * catalogue * factors**2
+    finally:
+        tracemalloc.stop()

@@ -9,7 +9,7 @@ from torch import Tensor
 from moerec.models.config import ModelConfig
 from moerec.models.events import Events
 from moerec.models.liked import LikedHead
-from moerec.models.recommender import MoERecommender
+from moerec.models.recommender import MoERecommender, take_out
 
 ITEMS = 300
 CONFIG = ModelConfig(
@@ -132,6 +132,25 @@ def test_re_ranking_moves_the_best_200_and_nothing_else() -> None:
         )
         difference = again[row, best] - wanted
         torch.testing.assert_close(difference, difference[:1].expand(200), atol=1e-4, rtol=1e-4)
+
+
+def test_what_has_left_the_list_takes_no_place_among_the_best() -> None:
+    """Of a user who had seen 80 of the best 200, the next 120 alone were put into a new order."""
+    liked = head()
+    scores, users = torch.randn(2, ITEMS + 1), torch.randn(2, 8)
+    seen = scores[0].topk(80).indices
+    left = scores.clone()
+    take_out(left, [seen.tolist(), list(range(1, ITEMS + 1))])
+    again = liked.rerank(left, users, temperature=0.5)
+    assert again[0, seen].isneginf().all()
+    assert again[1, 1:].isneginf().all()
+    others = torch.tensor(sorted(set(range(1, ITEMS + 1)) - set(seen.tolist())))
+    best = others[scores[0, others].topk(200).indices]
+    wanted = scores[0, best] + 0.5 * torch.nn.functional.logsigmoid(
+        liked.logits(users[:1], best[None])[0]
+    )
+    difference = again[0, best] - wanted
+    torch.testing.assert_close(difference, difference[:1].expand(200), atol=1e-4, rtol=1e-4)
 
 
 def test_without_a_weight_or_a_head_lists_stay_as_they_are() -> None:

@@ -5,7 +5,6 @@ It writes what it has computed into FOLDER, one file a process.
 
 import os
 import signal
-import socket
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -146,12 +145,9 @@ def stopped(group: Group, checkpoint: Path, **options: float) -> None:
 
 
 def shared_arrays(group: Group, folder: Path) -> Arrays:
-    """What each process has of the log that the first has read; a killed training left its own there."""
+    """What each process has of the log that the first has read."""
     data = None
     if group.is_first_here:
-        left = folder / f".shared.events.{socket.gethostname()}"
-        left.mkdir()
-        (left / "items.npy").write_bytes(b"of another log")
         data = replace(training_data(), content=CONTENT)
     found, catalogue = share(data, 30 if data else 0, folder / "shared", group)
     assert (found.fingerprint, found.split, found.has_time, catalogue) == (

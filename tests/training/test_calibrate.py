@@ -134,3 +134,16 @@ def test_lists_mind_what_is_liked_only_if_that_ranks_better() -> None:
         np.testing.assert_array_equal(ranks, expected)
         assert (weight > 0) == helps
         assert float(with_head.liked.weight) == pytest.approx(weight)
+
+
+def test_who_has_no_history_counts_as_in_every_evaluation() -> None:
+    """Their target was a miss where the model has a head, and in a catalogue of under ten items the very
+    same log had other validation figures with values than without."""
+    config = ModelConfig.from_dict(CONFIG.to_dict() | {"liked_factors": 1, "liked_from": 1.0})
+    subject = MoERecommender(config).eval()
+    histories = [History.of_items(items) for items in ([], [3], [])]
+    asked = Cases(np.arange(3), histories, np.array([5, 4, 0], np.int32))
+    answers = list(encoded(subject, asked.histories))
+    _, ranks = calibrate_liked(subject, asked, answers)
+    np.testing.assert_array_equal(ranks, evaluate(ModelScorer(subject), asked, ITEMS).ranks)
+    assert ranks[0] == ITEMS

@@ -15,6 +15,7 @@ import torch
 from moerec.artifacts.bundle import read_bundle
 from moerec.artifacts.checkpoint import checkpoint_path
 from moerec.training.distributed import ALONE, Group
+from moerec.training.shared import FORGOTTEN_S
 from tests.logs import walking_log
 from tests.training.distributed_worker import (
     CONTENT,
@@ -89,7 +90,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def three(folder: Path) -> list[Arrays]:
-    """What each of three processes found: started once for all tests, since that takes longest."""
+    """What each of three processes found: started once for all tests, since that takes longest.
+
+    Another training shares its log at the same time, and one was killed when it did, long ago.
+    """
+    for name, age in (("another", 0), ("killed", 2 * FORGOTTEN_S)):
+        events = folder / f".shared.events.{name}"
+        events.mkdir()
+        (events / "items.npy").write_bytes(b"of another log")
+        os.utime(events, (time.time() - age,) * 2)
     return run(3, folder, "steps", "train")
 
 
@@ -149,8 +158,11 @@ def test_whole_trainings_agree(three: list[Arrays], folder: Path) -> None:
 
 
 def test_processes_share_one_log(three: list[Arrays], folder: Path) -> None:
+    """A second training with the same --out, started a moment later, deleted the files of the first and
+    wrote its own under the same name: the first one failed, or trained on the other's log."""
     first = three[0]
-    assert list(folder.glob(".shared*")) == []
+    left = [path.name for path in folder.glob(".shared*")]
+    assert left == [".shared.events.another"], "a day's old ones go, and those of this training"
     here = training_data()
     np.testing.assert_array_equal(first["log.items"], here.histories.items)
     np.testing.assert_array_equal(first["log.timestamps"], here.histories.timestamps)

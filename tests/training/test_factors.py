@@ -1,5 +1,7 @@
 """Factor analysis finds planted tastes, and uses vectors where marks are few."""
 
+import tracemalloc
+
 import numpy as np
 
 from moerec.training.factors import Marks, fit_factors
@@ -53,3 +55,19 @@ def test_marks_that_are_all_the_same_are_survived() -> None:
     given = Marks(np.array([0, 0, 1]), np.array([1, 2, 1], np.int32), np.ones(3, np.float32))
     found = fit_factors(given, np.zeros((2, 1), np.float32), np.zeros((3, 1), np.float32), 2, 0)
     assert all(np.isfinite(array).all() for array in found.values())
+
+
+def test_memory_does_not_grow_with_the_square_of_the_factors() -> None:
+    """At a million items the matrices of all items, 16 x 16 numbers each, and copies of their vectors took
+    another gigabyte and a half."""
+    rows, factors = 50_001, 8
+    given = Marks(
+        np.arange(100) // 10, np.arange(1, 101, dtype=np.int32), np.arange(100, dtype=np.float32)
+    )
+    vectors = np.zeros((10, 1), np.float32), np.zeros((rows, 1), np.float32)
+    tracemalloc.start()
+    try:
+        fit_factors(given, *vectors, factors, seed=0)
+        assert tracemalloc.get_traced_memory()[1] < 4 * rows * factors**2
+    finally:
+        tracemalloc.stop()
