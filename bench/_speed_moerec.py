@@ -1,118 +1,99 @@
 """moerec's side of `training_speed.py`: trains for some steps and prints how fast, as JSON.
 
 python bench/_speed_moerec.py SEQUENCES.npz OPTIONS_JSON
+
+What `moerec train --fit-all` does once the log is read, other processes included; it is watched step by step,
+and stopped as Ctrl-C does it.
 """
 
 import json
+import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from _machine import ROOT
-from numpy.typing import NDArray
+from _speed_sequences import Arrays
 
 sys.path.insert(0, str(ROOT))
 
-from moerec.data.sequences import Histories
-from moerec.evaluation.baselines import item_counts
-from moerec.models.config import ModelConfig
-from moerec.models.recommender import MoERecommender
-from moerec.training.averaging import AveragedWeights
-from moerec.training.config import TrainConfig
-from moerec.training.negatives import NegativeSampler
-from moerec.training.optim import make_optimizer
-from moerec.training.segments import POOL_BATCHES, Segments
-from moerec.training.step import Stepper
-from moerec.types import UserId
-
-Rows = NDArray[np.int64]
+from moerec.data.interactions import Interactions, from_frame
+from moerec.training.fit import FitOptions, fit_log, prepare_log
+from moerec.training.interrupt import TrainingInterrupted
+from moerec.training.loop import Progress
+from moerec.training.presets import Variant
+from moerec.training.workers import with_workers
 
 
-def make_step(
-    histories: Histories, model_config: ModelConfig, config: TrainConfig
-) -> Callable[[Rows, int], tuple[float, int]]:
-    """Everything that knows the package: `step(users, number)` trains on their sequences as `Trainer` does.
+class Recorder:
+    """Notes each step's loss, the events it predicted, and when it ended; ends the training after `steps`."""
 
-    A step returns its loss and the events it predicted.
-    """
-    torch.manual_seed(config.seed)
-    model = MoERecommender(model_config).train()
-    average = AveragedWeights(model, config.average_steps)
-    sampler = NegativeSampler(torch.as_tensor(item_counts(histories.items, model_config.items)))
-    stepper = Stepper(model, make_optimizer(model, config), config, sampler)
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._sum, self._targets = 0.0, 0
+        self.losses: list[float] = []
+        self.events: list[int] = []
+        self.ends: list[float] = []
 
-    def step(users: Rows, number: int) -> tuple[float, int]:
-        part = only(histories, users)
-        (batch,) = Segments(
-            part,
-            part.lengths.astype(np.int32),
-            length=config.length,
-            batch_events=len(users) * config.length,
-            seed=0,
-        ).epoch(0)
-        result = stepper.step(batch, config.learning_rate, number)
-        average.update(number)
-        return result.loss, result.targets
-
-    return step
+    def update(self, progress: Progress) -> None:
+        """Called by the trainer, after each step and at the end of an epoch."""
+        total = progress.loss * progress.targets
+        if progress.step_in_epoch:
+            events = progress.targets - self._targets
+            self.losses.append((total - self._sum) / events)
+            self.events.append(events)
+            self.ends.append(time.perf_counter())
+        self._sum, self._targets = total, progress.targets
+        if len(self.ends) == self._steps:
+            signal.raise_signal(signal.SIGINT)
 
 
-def only(histories: Histories, users: Rows) -> Histories:
-    """The histories of some users."""
-    lengths = histories.lengths[users]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    place = np.repeat(histories.offsets[users] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Histories(
-        [histories.users[user] for user in users.tolist()],
-        offsets,
-        histories.items[place],
-        histories.timestamps[place],
-        histories.values[place],
+def log_of(arrays: Arrays) -> Interactions:
+    """The sequences as a log of the package."""
+    users = np.repeat(np.arange(len(arrays["offsets"]) - 1), np.diff(arrays["offsets"]))
+    columns = {"user_id": users, "item_id": arrays["items"]}
+    if arrays["timed"]:
+        columns["timestamp"] = arrays["timestamps"].astype("datetime64[ms]")
+    return from_frame(pl.DataFrame(columns))
+
+
+def train(arrays: Arrays, options: dict[str, Any]) -> dict[str, Any]:
+    """What `training_speed.py` wants to know of a training."""
+    recorder = Recorder(options["warmup"] + options["steps"])
+    fit = FitOptions(
+        fit_all=True,
+        device="cpu",
+        seed=options["seed"],
+        epochs=options["epochs"],
+        variant=Variant(settings=options["settings"]),
     )
-
-
-def batches(lengths: Rows, size: int, seed: int) -> Iterator[Rows]:
-    """`size` users each, for ever; neighbours in length within pools, as the package's trainer has them."""
-    rng = np.random.default_rng(seed)
-    while True:
-        order = rng.permutation(len(lengths))
-        pool = np.arange(len(order)) // (POOL_BATCHES * size)
-        order = order[np.lexsort((lengths[order], pool))]
-        cuts = np.arange(size, len(order), size)
-        parts = np.split(order, cuts)
-        yield from (parts[part] for part in rng.permutation(len(parts)))
+    log = prepare_log(log_of(arrays), None, fit)
+    lengths = log.data.train_lengths
+    processes = options["processes"] or log.processes
+    with tempfile.TemporaryDirectory(prefix="moerec-bench-") as folder:
+        out = Path(folder) / "bundle"
+        with suppress(TrainingInterrupted), with_workers(processes, out, fit) as group:
+            fit_log(log, out, options=fit, watch=recorder.update, group=group)
+    return {
+        "losses": recorder.losses,
+        "events": recorder.events,
+        "ends": recorder.ends,
+        "events_an_epoch": int((lengths[lengths >= 2] - 1).sum()),
+        "processes": processes,
+        "torch": torch.__version__,
+    }
 
 
 def main() -> int:
     """Prints one JSON object."""
-    options = json.loads(sys.argv[2])
-    torch.set_num_threads(options["threads"])
-    with np.load(Path(sys.argv[1])) as file:
-        arrays = dict(file)
-    names = [UserId(str(user)) for user in range(len(arrays["offsets"]) - 1)]
-    histories = Histories(
-        names, arrays["offsets"], arrays["items"], arrays["timestamps"], arrays["values"]
-    )
-    model, training = ModelConfig.from_dict(options["model"]), TrainConfig(**options["training"])
-    step = make_step(histories, model, training)
-    chosen = batches(histories.lengths, options["batch"], options["seed"])
-    losses, events, ends = [], [], []
-    for number in range(options["warmup"] + options["steps"]):
-        loss, predicted = step(next(chosen), number)
-        losses.append(loss)
-        events.append(predicted)
-        ends.append(time.perf_counter())
-    found = {
-        "losses": losses,
-        "events": events,
-        "ends": ends,
-        "events_an_epoch": int((histories.lengths - 1).sum()),
-        "torch": torch.__version__,
-    }
-    print(json.dumps(found))
+    with np.load(sys.argv[1]) as file:
+        print(json.dumps(train(dict(file), json.loads(sys.argv[2]))))
     return 0
 
 

@@ -11,8 +11,9 @@ sys.path.insert(0, str(ROOT))
 
 from moerec.data.id_map import build_id_map
 from moerec.data.interactions import read_interactions
-from moerec.data.sequences import build_histories
+from moerec.data.sequences import Histories, build_histories
 from moerec.data.split import leave_one_out
+from moerec.training.segments import Segments
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -53,6 +54,21 @@ def newest(sequences: Arrays, most: int) -> Arrays:
     place = runs_of_places(bounds[1:] - lengths, lengths)
     cut = arrays(*(sequences[name][place] for name in ("items", "timestamps", "values")))
     return sequences | cut | {"offsets": offsets(lengths)}
+
+
+def events_of_a_step(sequences: Arrays, length: int, batch: int, seed: int) -> int:
+    """About the least `batch_events` with which an epoch has as many steps as one of `batch` sequences each."""
+    bounds = sequences["offsets"]
+    lengths = np.diff(bounds).astype(np.int32)
+    events = (sequences[name] for name in ("items", "timestamps", "values"))
+    histories = Histories([], bounds, *events)
+    steps = -(-len(lengths) // batch)
+    least, most = 1, length * batch
+    while least < most:
+        middle = (least + most) // 2
+        segments = Segments(histories, lengths, length=length, batch_events=middle, seed=seed)
+        least, most = (least, middle) if segments.count_batches() <= steps else (middle + 1, most)
+    return least
 
 
 def arrays(items: Array, timestamps: Array, values: Array) -> Arrays:

@@ -3,12 +3,14 @@
     python bench/training_speed.py [LOG] [--rectools-python PATH | --without-rectools] [--json FILE]
 
 Both sides get the same sequences (a user's last LENGTH + 1 training events; leave-one-out), width, depth,
-heads, dropout, learning rate, threads and sequences a step. A real event is a position with a target;
+heads, dropout, learning rate, cores, and sequences a step. A real event is a position with a target;
 padding is not counted. RecTools pads every sequence to LENGTH on the left; moerec sorts by length within
 pools and pads to the longest of a step: what each side makes of its padding is its own cost or gain.
-moerec trains the preset of the log; what the sides share is the preset's too, unless given. RecTools is tried
+A step of moerec has at most so many padded events that an epoch has as many steps as RecTools'.
+moerec trains the preset of the log, on as many processes as `moerec train` would start here (--processes
+tries others); what the sides share is the preset's too, unless given. RecTools is tried
 with each number of loader workers and threads, with the full softmax, and if --negatives is given also
-with its sampled softmax; its fastest counts. Each measurement is a fresh process; sides take turns.
+with its sampled softmax; its fastest counts. Each measurement is a fresh start; sides take turns.
 Without LOG a synthetic one is made. Exit code 1 if a side did not learn or had other events than the log.
 
 RecTools lives in an environment of its own, .moerec/bench-venv, which is made on first use.
@@ -22,17 +24,23 @@ import subprocess
 import sys
 import tempfile
 import venv
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _machine import ROOT, about
-from _speed_sequences import Arrays, newest, sequences_of_log, synthetic_sequences
+from _speed_sequences import (
+    Arrays,
+    events_of_a_step,
+    newest,
+    sequences_of_log,
+    synthetic_sequences,
+)
 
 sys.path.insert(0, str(ROOT))
 
+from moerec.cli.options import processes
 from moerec.training.config import LogSize, presets
 
 HERE = Path(__file__).resolve().parent
@@ -43,8 +51,11 @@ Options = dict[str, Any]
 Runs = dict[str, list[dict[str, Any]]]
 
 
-def choose(options: argparse.Namespace, sequences: Arrays) -> Options:
-    """What both sides get: the preset of the log where the command line says nothing else."""
+def choose(options: argparse.Namespace, sequences: Arrays) -> tuple[Options, Arrays]:
+    """What both sides get: the preset of the log where the command line says nothing else.
+
+    And the sequences, cut to the length.
+    """
     bounds, items = sequences["offsets"], int(sequences["catalogue"])
     size = LogSize(int(bounds[-1]), len(bounds) - 1, items, bool(sequences["timed"]))
     model, training = presets(size, seed=options.seed)
@@ -54,14 +65,25 @@ def choose(options: argparse.Namespace, sequences: Arrays) -> Options:
         for given in [getattr(options, name)]
     }
     length = options.length or training.length
-    # The experts keep their width in proportion.
-    model = replace(model, expert_dim=model.expert_dim * shape["dim"] // model.dim, **shape)
-    training = replace(
-        training, length=length, learning_rate=options.learning_rate, negatives=options.negatives
-    )
+    sequences = newest(sequences, length + 1)
+    settings = shape | {
+        "length": length,
+        # What reaches a row through all layers must lie within the length.
+        "window": min(model.window, (length - 1) // shape["layers"] + 1),
+        # The experts keep their width in proportion.
+        "expert_dim": model.expert_dim * shape["dim"] // model.dim,
+        "batch_events": events_of_a_step(sequences, length, options.batch, options.seed),
+        "negatives": options.negatives,
+        # The same at all steps, as RecTools has it.
+        "learning_rate": options.learning_rate,
+        "warmup_steps": 0,
+        "final_rate": 1.0,
+    }
+    steps = options.warmup + options.steps
+    epochs = max(training.epochs, steps * options.batch // len(sequences["offsets"]) + 2)
     given = ("batch", "learning_rate", "negatives", "warmup", "steps", "seed")
     shared = shape | {"length": length} | {name: getattr(options, name) for name in given}
-    return shared | {"training": training.to_dict(), "model": model.to_dict()}
+    return shared | {"settings": settings, "epochs": epochs}, sequences
 
 
 def rectools_python(given: str | None) -> str:
@@ -83,14 +105,15 @@ def rectools_python(given: str | None) -> str:
 
 
 def measure(python: str, script: str, sequences: Path, options: Options) -> dict[str, Any]:
-    """One fresh process; its figures after the warm-up."""
-    threads = str(options["threads"])
-    # Each side's own habits: moerec's command line sets this, RecTools leaves torch as it is.
-    habits = {"OMP_WAIT_POLICY": "PASSIVE"} if script == "_speed_moerec.py" else {}
-    environment = {
-        k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "OMP_WAIT_POLICY")
-    }
-    environment |= {"OMP_NUM_THREADS": threads, **habits}
+    """One fresh start; its figures after the warm-up."""
+    ours = ("PYTHONPATH", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    if script == "_speed_moerec.py":
+        # What its command line sets; it chooses the number of its threads itself.
+        environment |= {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = str(ROOT)
+    else:
+        environment["OMP_NUM_THREADS"] = str(options["threads"])
     command = [python, str(HERE / script), str(sequences), json.dumps(options)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
@@ -102,6 +125,7 @@ def measure(python: str, script: str, sequences: Path, options: Options) -> dict
         "first_loss": statistics.fmean(found["losses"][:tenth]),
         "last_loss": statistics.fmean(found["losses"][-tenth:]),
         "events_an_epoch": found["events_an_epoch"],
+        "processes": found.get("processes", 1),
         "versions": {name: found[name] for name in ("torch", "rectools") if name in found},
     }
 
@@ -110,8 +134,12 @@ def contenders(options: argparse.Namespace) -> list[tuple[str, str, Options]]:
     """(label, script, what is its own) of everything that is measured."""
     softmax = f"{options.negatives} shared negatives" if options.negatives else "full softmax"
     found: list[tuple[str, str, Options]] = [
-        (f"moerec, {softmax}, threads {threads}", "_speed_moerec.py", {"threads": threads})
-        for threads in options.threads
+        (
+            f"moerec, {softmax}, processes {number or 'auto'}",
+            "_speed_moerec.py",
+            {"processes": number},
+        )
+        for number in options.processes
     ]
     if options.without_rectools:
         return found
@@ -142,7 +170,7 @@ def compare(options: argparse.Namespace, shared: Options, sequences: Arrays) -> 
                 program = sys.executable if script == "_speed_moerec.py" else str(python)
                 run = measure(program, script, file, shared | own)
                 runs.setdefault(label, []).append(run)
-                speed = f"{run['events_a_second']:,.0f} events/s"
+                speed = f"{run['events_a_second']:,.0f} events/s, processes {run['processes']}"
                 print(f"{repeat + 1}/{options.repeats} {label}: {speed}", file=sys.stderr)
     return runs
 
@@ -160,13 +188,18 @@ def fastest(side: str, runs: Runs) -> str | None:
 
 def show(runs: Runs) -> None:
     """A Markdown table, and the ratio of the fastest."""
-    print("| | real events/s, median | least to most | loss, first to last tenth |")
-    print("|---|---|---|---|")
+    print(
+        "| | processes | real events/s, median | least to most | loss, first to last tenth |\n"
+        "|---|---|---|---|---|"
+    )
     for label, repeats in runs.items():
         speeds = [run["events_a_second"] for run in repeats]
         losses = f"{repeats[0]['first_loss']:.3f} to {repeats[0]['last_loss']:.3f}"
         spread = f"{min(speeds):,.0f} to {max(speeds):,.0f}"
-        print(f"| {label} | {median_speed(repeats):,.0f} | {spread} | {losses} |")
+        print(
+            f"| {label} | {repeats[0]['processes']} | {median_speed(repeats):,.0f} | {spread} "
+            f"| {losses} |"
+        )
     ours, theirs = fastest("moerec", runs), fastest("RecTools", runs)
     if ours and theirs:
         ratio = median_speed(runs[ours]) / median_speed(runs[theirs])
@@ -191,7 +224,7 @@ def facts_of(
         "real events an epoch": events,
         "of the padded": f"{events / users / shared['length']:.0%}",
         **{name: shared[name] for name in shape},
-        "moerec": shared["model"],
+        "moerec": shared["settings"],
         "steps": f"{options.steps} after {options.warmup} of warm-up",
         "repeats": options.repeats,
     }
@@ -207,9 +240,7 @@ def main() -> int:
         sequences = sequences_of_log(options.log)
     else:
         sequences = synthetic_sequences(options.users, options.items, options.seed)
-    shared = choose(options, sequences)
-    sequences = newest(sequences, shared["length"] + 1)
-    shared["model"]["items"] = int(sequences["catalogue"])
+    shared, sequences = choose(options, sequences)
     runs = compare(options, shared, sequences)
     show(runs)
     facts = facts_of(options, shared, sequences, runs)
@@ -243,9 +274,20 @@ def parse() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, help="default: the preset's for this log")
     parser.add_argument("--dropout", type=float, help="default: the preset's for this log")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument(
+        "--processes",
+        type=processes,
+        nargs="+",
+        default=[None],
+        help="of moerec, each is tried (default auto)",
+    )
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--threads", type=int, nargs="+", default=[cores], help="each is tried")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1], help="each is tried")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[cores], help="of RecTools, each is tried"
+    )
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[0, 1], help="of RecTools, likewise"
+    )
     parser.add_argument("--json", type=Path, help="write all figures")
     return parser.parse_args()
 

@@ -13,6 +13,7 @@ over one flat array after the backward pass carries all of it.
 
 import datetime
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
@@ -26,11 +27,17 @@ from moerec.errors import DistributedError, UsageError
 T = TypeVar("T")
 
 STEP_TIMEOUT: Final = datetime.timedelta(minutes=5)
-"""How long a process may be late for a step before the others give it up. One that has ended is
-noticed at once: its connections close."""
+"""How long a process may be late for a step before the others give it up."""
 
 WAIT_TIMEOUT: Final = datetime.timedelta(hours=4)
-"""Likewise for what the first process does alone: reading, validation."""
+"""Likewise for what a process does alone: reading a log, ranking its part of the validation. Slow work
+alone needs such patience: a process that has ended is noticed at once, since its connections close, and a
+machine that has gone without closing them by `PROBES`."""
+
+PROBES: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""After so many silent seconds the system asks whether the other machine is there, every so many seconds,
+so many times: a minute in all. The other system answers, however busy its process is, or stopped. It does
+not ask while something is on its way: in the middle of a step `STEP_TIMEOUT` has the last word."""
 
 LAUNCHED: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What `torchrun` puts into the environment of a process."""
@@ -193,12 +200,24 @@ def _member(local_rank: int) -> Iterator[Group]:
     try:
         with _together():
             control = distributed.new_group(backend="gloo", timeout=WAIT_TIMEOUT)
+        _probe_connections()
         rank, size = distributed.get_rank(), distributed.get_world_size()
         yield Group(rank, size, local_rank, control)
     finally:
         # Where the others have gone already there is nothing left to say goodbye to.
         with suppress(RuntimeError):
             distributed.destroy_process_group()
+
+
+def _probe_connections() -> None:
+    """Set `PROBES` on all connections of this process: gloo opens its own without, and keeps them."""
+    for number in map(int, os.listdir("/dev/fd")):
+        # Files, pipes and other sockets refuse, and the listing itself is closed by now.
+        with suppress(OSError), socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as one:
+            for name, value in PROBES.items():
+                if hasattr(socket, name):  # not on every system
+                    one.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def _take_gpu(number: int, gpus: int) -> None:

@@ -73,13 +73,14 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the training is, after every step. `loss` is the mean of the epoch so far."""
+    """Where the training is, after every step. `loss` is the mean over the `targets` of the epoch so far."""
 
     epoch: int
     epochs: int
     step_in_epoch: int
     steps_an_epoch: int
     loss: float
+    targets: int
     records: list[EpochRecord]
     best_epoch: int
 
@@ -286,6 +287,7 @@ class Trainer:
                 position.step_in_epoch,
                 self._steps_an_epoch,
                 position.sums.loss / max(position.sums.targets, 1),
+                position.sums.targets,
                 position.epochs,
                 position.best_epoch,
             )

@@ -15,7 +15,7 @@ from tests.logs import walking_log
 
 SCRIPT = Path(__file__).parents[2] / "bench" / "training_speed.py"
 SMALL = [
-    *("--dim=16", "--layers=2", "--length=12", "--batch=20", "--threads=1"),
+    *("--dim=16", "--layers=2", "--length=12", "--batch=20", "--processes=2"),
     *("--steps=20", "--warmup=2", "--repeats=1", "--learning-rate=0.01"),
 ]
 
@@ -51,8 +51,11 @@ def test_real_events_of_a_log_are_counted_and_learned(tmp_path: Path) -> None:
     facts, (label,) = found["facts"], found["runs"]
     assert (facts["sequences"], facts["items"], facts["real events an epoch"]) == (60, 30, 660)
     assert facts["of the padded"] == "92%"
-    assert label == "moerec, full softmax, threads 1"
+    assert label == "moerec, full softmax, processes 2"
     (measured,) = found["runs"][label]
+    assert measured["processes"] == 2
+    # All 60 have 11 events to predict: so many make three steps of 20.
+    assert facts["moerec"]["batch_events"] == 20 * 11
     assert measured["events_an_epoch"] == 660
     assert measured["events_a_second"] > 0
     assert measured["last_loss"] < measured["first_loss"] < 2 * np.log(30)

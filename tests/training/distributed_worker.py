@@ -5,6 +5,7 @@ It writes what it has computed into FOLDER, one file a process.
 
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -194,6 +195,17 @@ def ranked(group: Group) -> Arrays:
     return {name: np.array(figure) for name, figure in found.items()}
 
 
+def probes() -> list[int]:
+    """Of each connection of this process: silent seconds until it is probed, 0 for never; ascending."""
+    found = []
+    for number in map(int, os.listdir("/dev/fd")):
+        with suppress(OSError), socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as one:
+            one.getpeername()
+            idle = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            found.append(idle if one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) else 0)
+    return sorted(found)
+
+
 def prefixed(**parts: Arrays) -> Arrays:
     """All arrays in one, `part.name`."""
     return {
@@ -220,7 +232,13 @@ def train_task(group: Group, folder: Path) -> Arrays:
     stopped(group, folder / "left")
     shared = shared_arrays(group, folder)
     return prefixed(
-        whole=whole, resumed=resumed, plain=train(group), log=shared, ranked=ranked(group)
+        whole=whole,
+        resumed=resumed,
+        plain=train(group),
+        log=shared,
+        ranked=ranked(group),
+        # gloo opens two with each of the other processes; torch's store has some of its own.
+        connections={"probes": np.array(probes()[:4])},
     )
 
 

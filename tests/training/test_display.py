@@ -15,9 +15,9 @@ def shown(terminal: bool) -> str:
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=160)
     with TrainingDisplay(console) as display:
-        display.update(Progress(0, 2, 1, 3, 4.0, [], -1))
-        display.update(Progress(1, 2, 0, 3, 0.0, [RECORD], 0))
-        display.update(Progress(2, 2, 0, 3, 0.0, [RECORD, RECORD], 0))
+        display.update(Progress(0, 2, 1, 3, 4.0, 60, [], -1))
+        display.update(Progress(1, 2, 0, 3, 0.0, 0, [RECORD], 0))
+        display.update(Progress(2, 2, 0, 3, 0.0, 0, [RECORD, RECORD], 0))
     return file.getvalue()
 
 
@@ -38,8 +38,8 @@ def test_a_terminal_gets_a_bar_too() -> None:
 def test_a_resumed_training_does_not_repeat_its_epochs() -> None:
     file = io.StringIO()
     with TrainingDisplay(Console(file=file, width=160)) as display:
-        display.update(Progress(1, 3, 1, 3, 4.0, [RECORD], 0))
-        display.update(Progress(2, 3, 0, 3, 0.0, [RECORD, RECORD], 1))
+        display.update(Progress(1, 3, 1, 3, 4.0, 60, [RECORD], 0))
+        display.update(Progress(2, 3, 0, 3, 0.0, 0, [RECORD, RECORD], 1))
     assert file.getvalue().count("epoch") == 1
 
 

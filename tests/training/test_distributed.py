@@ -14,7 +14,7 @@ import torch
 
 from moerec.artifacts.bundle import read_bundle
 from moerec.artifacts.checkpoint import checkpoint_path
-from moerec.training.distributed import ALONE, Group
+from moerec.training.distributed import ALONE, PROBES, Group
 from moerec.training.shared import FORGOTTEN_S
 from tests.logs import walking_log
 from tests.training.distributed_worker import (
@@ -173,6 +173,13 @@ def test_what_processes_validate_together_are_the_figures_of_one(three: list[Arr
     """To the last bit: the epoch that is kept must not depend on how many looked."""
     first = three[0]
     assert_equal(ranked(ALONE), part(first, "ranked"))
+
+
+def test_a_machine_that_is_lost_is_noticed(three: list[Arrays]) -> None:
+    """Without power, or a network, it closes no connection: who waited for it while it validated did so for
+    four hours. Now the system asks after it on every connection."""
+    for arrays in three:
+        assert arrays["connections.probes"].tolist() == [PROBES["TCP_KEEPIDLE"]] * 4
 
 
 @pytest.fixture
