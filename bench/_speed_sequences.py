@@ -57,7 +57,7 @@ def newest(sequences: Arrays, most: int) -> Arrays:
 
 
 def events_of_a_step(sequences: Arrays, length: int, batch: int, seed: int) -> int:
-    """About the least `batch_events` with which an epoch has as many steps as one of `batch` sequences each."""
+    """About the least `batch_events` with which an epoch has as many steps as one of `batch` sequences."""
     bounds = sequences["offsets"]
     lengths = np.diff(bounds).astype(np.int32)
     events = (sequences[name] for name in ("items", "timestamps", "values"))
