@@ -23,6 +23,7 @@ from _speed_sequences import Arrays
 
 sys.path.insert(0, str(ROOT))
 
+from moerec.data.columns import ColumnNames
 from moerec.data.interactions import Interactions, from_frame
 from moerec.training.fit import FitOptions, fit_log, prepare_log
 from moerec.training.interrupt import TrainingInterrupted
@@ -60,7 +61,8 @@ def log_of(arrays: Arrays) -> Interactions:
     columns = {"user_id": users, "item_id": arrays["items"]}
     if arrays["timed"]:
         columns["timestamp"] = arrays["timestamps"].astype("datetime64[ms]")
-    return from_frame(pl.DataFrame(columns))
+    names = ColumnNames(timestamp=None if arrays["timed"] else "none")
+    return from_frame(pl.DataFrame(columns), names)
 
 
 def train(arrays: Arrays, options: dict[str, Any]) -> dict[str, Any]:
