@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from moerec.errors import StorageError
+from moerec.errors import StorageError, UsageError
 
 
 def sha256(path: Path) -> str:
@@ -71,6 +72,42 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def held(path: Path, busy: UsageError) -> Iterator[None]:
+    """Hold the lock file `path` until the block ends. After a crash it may lie there, and is nobody's.
+
+    Raises `busy` if another process, or another thread, holds it; `StorageError` if the disk refuses.
+    """
+    try:
+        descriptor = _locked(path)
+    except BlockingIOError:
+        raise busy from None
+    except OSError as error:
+        raise storage_error(error, path) from error
+    try:
+        yield
+    finally:
+        # First gone, then free: who waits for the name makes a file of its own.
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its holder may have removed it between our two steps: then this lock is of no file.
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def storage_error(error: OSError, target: Path) -> StorageError:

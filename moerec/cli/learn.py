@@ -21,8 +21,10 @@ from moerec.errors import UsageError
 
 if TYPE_CHECKING:
     from moerec.cli.options import Verbs
+    from moerec.data.items import ItemTable
     from moerec.evaluation.relevance import Relevance
     from moerec.training.distributed import Group
+    from moerec.training.fit import FitOptions, PreparedLog
 
 BUNDLES: Final = Path("bundles")
 """Where `train` puts a bundle that was given no name."""
@@ -125,14 +127,9 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _train_in(group: "Group", options: argparse.Namespace) -> None:
-    from moerec.data.interactions import read_interactions
-    from moerec.data.items import read_items
-    from moerec.training.display import TrainingDisplay
-    from moerec.training.fit import FitOptions, assist_fit, clear_way, fit_log, prepare_log
+    from moerec.training.fit import FitOptions, assist_fit, claimed
     from moerec.training.presets import Variant
-    from moerec.training.workers import with_workers
 
-    console = Console(quiet=not group.is_first)
     out = options.out or BUNDLES / Path(options.data).name.split(".")[0]
     settings = FitOptions(
         split=options.split,
@@ -146,19 +143,21 @@ def _train_in(group: "Group", options: argparse.Namespace) -> None:
         replace=options.replace,
     )
     if group.is_first:
-        clear_way(out, settings)
-    if not group.is_first_here:
-        assist_fit(None, out, options=settings, group=group)
+        with claimed(out, settings):
+            _lead(group, out, settings, options)
         return
-    with console.status(f"reading {escape(options.data)}"):
-        interactions = read_interactions(options.data, columns_of(options))
-        items = read_items(options.items) if options.items else None
-    console.print(str(interactions.report), highlight=False)
-    log = prepare_log(interactions, items, settings)
-    del interactions  # much larger than what is trained on, and not needed any more
-    if not group.is_first:
-        assist_fit(log, out, options=settings, group=group)
-        return
+    quiet = Console(quiet=True)
+    log = _prepared(settings, options, quiet)[0] if group.is_first_here else None
+    assist_fit(log, out, options=settings, group=group)
+
+
+def _lead(group: "Group", out: Path, settings: "FitOptions", options: argparse.Namespace) -> None:
+    from moerec.training.display import TrainingDisplay
+    from moerec.training.fit import fit_log
+    from moerec.training.workers import with_workers
+
+    console = Console()
+    log, items = _prepared(settings, options, console)
     # Under torchrun, which has started the others, it is 1.
     number = options.processes or log.processes
     with (
@@ -177,6 +176,20 @@ def _train_in(group: "Group", options: argparse.Namespace) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _prepared(
+    settings: "FitOptions", options: argparse.Namespace, console: Console
+) -> "tuple[PreparedLog, ItemTable | None]":
+    from moerec.data.interactions import read_interactions
+    from moerec.data.items import read_items
+    from moerec.training.fit import prepare_log
+
+    with console.status(f"reading {escape(options.data)}"):
+        interactions = read_interactions(options.data, columns_of(options))
+        items = read_items(options.items) if options.items else None
+    console.print(str(interactions.report), highlight=False)
+    return prepare_log(interactions, items, settings), items
 
 
 def add_evaluate(verbs: "Verbs") -> None:

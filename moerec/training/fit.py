@@ -1,7 +1,8 @@
 """From a log to a bundle: split, train, measure on validation, write."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ from moerec.artifacts.bundle import (
     write_bundle,
 )
 from moerec.artifacts.checkpoint import checkpoint_path
-from moerec.artifacts.files import storage_error
+from moerec.artifacts.files import held, storage_error
 from moerec.artifacts.trained_on import TrainedOn, fingerprint, ordered_fingerprint
 from moerec.data.id_map import IdMap, build_id_map
 from moerec.data.interactions import Interactions
@@ -121,11 +122,11 @@ def fit_bundle(
 ) -> Bundle:
     """Train on `interactions`, in this process alone, and write the bundle `out`.
 
-    Raises what `fit_log` does.
+    Raises what `claimed` and `fit_log` do.
     """
-    clear_way(out, options)
-    log = prepare_log(interactions, items, options)
-    return fit_log(log, out, items=items, options=options, watch=watch)
+    with claimed(out, options):
+        log = prepare_log(interactions, items, options)
+        return fit_log(log, out, items=items, options=options, watch=watch)
 
 
 def fit_log(
@@ -180,16 +181,28 @@ def assist_fit(
         _trainer(*configs, data, out, options, lambda _progress: None, group).run()
 
 
-def clear_way(out: Path, options: FitOptions) -> None:
-    """Refuse before the work begins what would be refused, or lost, after it.
+@contextmanager
+def claimed(out: Path, options: FitOptions) -> Iterator[None]:
+    """Refuse before the work begins what would be refused, or lost, after it; then `out` is this training's.
 
-    With `unfinished` "restart" the old checkpoint is thrown away. Raises UsageError, StorageError.
+    It is until the block ends: another training of the same bundle is refused meanwhile. With
+    `unfinished` "restart" the old checkpoint is thrown away. Raises UsageError, StorageError.
     """
     choose_device(options.device)
     if not 0 <= options.seed <= LARGEST_SEED:
         raise UsageError(f"the seed {options.seed} is not usable", f"Use 0 to {LARGEST_SEED}.")
     checkpoint = checkpoint_path(out)
     _make_parent(out)
+    busy = UsageError(
+        f"another training of {out} is running", "Wait until it has ended, or choose another --out."
+    )
+    # Two would write one checkpoint, and go on from each other's.
+    with held(out.with_name(out.name + ".training"), busy):
+        _clear_way(out, checkpoint, options)
+        yield
+
+
+def _clear_way(out: Path, checkpoint: Path, options: FitOptions) -> None:
     if out.exists() and not options.replace:
         raise UsageError(
             f"{out} exists already", "Choose another --out, or allow it with --replace."

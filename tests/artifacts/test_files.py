@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from moerec.artifacts.files import new_folder, write_file
-from moerec.errors import StorageError
+from moerec.artifacts.files import held, new_folder, write_file
+from moerec.errors import StorageError, UsageError
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
@@ -53,3 +53,27 @@ def test_what_the_disk_said_to_the_array_library_is_heard(tmp_path: Path) -> Non
     with pytest.raises(SafetensorError, match="something else"), new_folder(tmp_path / "folder"):
         raise SafetensorError("something else")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_held_is_refused_to_others_until_it_is_let_go(tmp_path: Path) -> None:
+    lock, busy = tmp_path / "lock", UsageError("it is in use", "Wait.")
+    for _ in range(2):
+        with held(lock, busy):
+            with pytest.raises(UsageError, match="in use"), held(lock, busy):
+                raise AssertionError("the block must not run")
+            assert lock.exists()
+        assert not lock.exists()
+
+
+def test_a_lock_file_that_a_crash_left_holds_nothing(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.touch()
+    with held(lock, UsageError("it is in use", "Wait.")):
+        pass
+    assert not lock.exists()
+
+
+def test_a_lock_where_nothing_can_be_written(tmp_path: Path) -> None:
+    busy = UsageError("it is in use", "Wait.")
+    with pytest.raises(StorageError, match="cannot write"), held(tmp_path / "no" / "lock", busy):
+        raise AssertionError("the block must not run")

@@ -22,7 +22,7 @@ from moerec.data.items import ItemTable
 from moerec.errors import ArtifactError, DataError, StorageError, UsageError
 from moerec.evaluation.report import evaluate_bundle
 from moerec.models.loading import load_model
-from moerec.training.fit import FitOptions, fit_bundle
+from moerec.training.fit import FitOptions, Unfinished, fit_bundle
 from moerec.training.interrupt import TrainingInterrupted
 from moerec.training.loop import Progress
 from moerec.training.presets import Variant
@@ -122,6 +122,26 @@ def test_an_unfinished_training_is_not_lost_by_accident(tmp_path: Path) -> None:
         fit_bundle(LOG, out, options=QUICK)
     assert "--resume" in refused.value.remedy
     assert fit_bundle(LOG, out, options=replace(QUICK, unfinished="restart")).path == out
+
+
+def test_two_trainings_do_not_make_one_bundle_at_once(tmp_path: Path) -> None:
+    """They shared the checkpoint: the second wrote over the first one's, either resumed from the other's."""
+    out = tmp_path / "bundle"
+    refused: list[str] = []
+    choices: tuple[Unfinished, ...] = ("refuse", "resume", "restart")
+
+    def begin_another(progress: Progress) -> None:
+        if progress.step_in_epoch != 1:
+            return
+        for unfinished in choices:
+            with pytest.raises(UsageError, match="another training of") as error:
+                fit_bundle(LOG, out, options=replace(QUICK, unfinished=unfinished))
+            refused.append(error.value.remedy)
+
+    fit_bundle(LOG, out, options=QUICK, watch=begin_another)
+    assert len(refused) == 9
+    assert all("--out" in remedy for remedy in refused)
+    assert [each.name for each in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def _train(
 ) -> Bundle:
     # Torch comes with these, and is not needed where the bundle exists.
     from moerec.training.display import TrainingDisplay
-    from moerec.training.fit import FitOptions, clear_way, fit_log, prepare_log
+    from moerec.training.fit import FitOptions, claimed, fit_log, prepare_log
     from moerec.training.interrupt import TrainingInterrupted
     from moerec.training.workers import with_workers
 
@@ -101,22 +101,22 @@ def _train(
         replace=True,
     )
     out, items = options.bundle_path, read_items(catalogue)
-    try:
-        clear_way(out, fit_options)
+    with claimed(out, fit_options):
         log = prepare_log(interactions, items, fit_options)
-        with (
-            with_workers(log.processes, out, fit_options) as group,
-            TrainingDisplay(console) as display,
-        ):
-            return fit_log(
-                log, out, items=items, options=fit_options, watch=display.update, group=group
-            )
-    except (TrainingInterrupted, DistributedError) as error:
-        error.remedy = "The same command goes on from where it stopped."
-        raise
-    except UsageError as error:
-        error.remedy = f"Give the same options as before, or remove {checkpoint}."
-        raise
+        try:
+            with (
+                with_workers(log.processes, out, fit_options) as group,
+                TrainingDisplay(console) as display,
+            ):
+                return fit_log(
+                    log, out, items=items, options=fit_options, watch=display.update, group=group
+                )
+        except (TrainingInterrupted, DistributedError) as error:
+            error.remedy = "The same command goes on from where it stopped."
+            raise
+        except UsageError as error:
+            error.remedy = f"Give the same options as before, or remove {checkpoint}."
+            raise
 
 
 def _imported(options: DemoOptions, bundle: Bundle) -> bool:
