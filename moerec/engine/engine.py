@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,14 +11,15 @@ import torch
 from torch.nn.functional import normalize
 
 from moerec.artifacts.bundle import Bundle
+from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder, is_streamable
 from moerec.engine.retrieval import cosine_scores, top_k
 from moerec.engine.state import HotUsers, PastEvent, Taste, UserState
 from moerec.errors import UsageError
-from moerec.models.events import Events
 from moerec.models.loading import load_model
 from moerec.models.recommender import take_out
 from moerec.store.interfaces import EventStore
 from moerec.transport.frames import (
+    FRAME_LIMIT,
     ErrorReply,
     EventPush,
     EventReply,
@@ -35,13 +37,11 @@ from moerec.types import PADDING, ItemId, StoredEvent, UserId
 
 @dataclass(slots=True)
 class _Ranking:
-    """A recommend request on its way through the batch. `history` is not empty, all known items."""
+    """A recommend request on its way through the batch. The history of `state` is not empty."""
 
     k: int
-    history: Sequence[PastEvent]
     excluded: list[int]
-    state: UserState | None
-    taste: Taste | None
+    state: UserState
 
 
 class Engine:
@@ -63,17 +63,23 @@ class Engine:
         with torch.inference_mode():
             self._items = self._model.item_vectors()
             self._unit_items = normalize(self._items, dim=1)
-        self._users = HotUsers(store, self._indexes, self._reach, hot_users)
+        hot_users = max(hot_users, FRAME_LIMIT)
+        self._encoder: Encoder
+        if self._device.type == "cpu" and is_streamable(self._model.config):
+            self._encoder = StreamedEncoder(self._model, self._items, hot_users + FRAME_LIMIT)
+        else:
+            self._encoder = ReplayEncoder(self._model, self._items)
+        self._users = HotUsers(store, self._indexes, self._reach, hot_users, self._encoder.release)
         self._lock = threading.Lock()
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply for each request, in order; never raises for what a request holds."""
         started = time.perf_counter()
+        replies: list[Reply] = []
         with self._lock, torch.inference_mode():
-            drafts = [self._begin_guarded(request) for request in requests]
-            rankings = [draft for draft in drafts if isinstance(draft, _Ranking)]
-            lists = iter(self._rank(rankings)) if rankings else iter(())
-            replies = [next(lists) if isinstance(draft, _Ranking) else draft for draft in drafts]
+            # The users of one piece are all hot at once.
+            for first in range(0, len(requests), FRAME_LIMIT):
+                replies += self._answer(requests[first : first + FRAME_LIMIT])
         spent_ms = (time.perf_counter() - started) * 1e3
         return [
             msgspec.structs.replace(reply, engine_ms=spent_ms)
@@ -81,6 +87,17 @@ class Engine:
             else reply
             for reply in replies
         ]
+
+    def _answer(self, requests: Sequence[Request]) -> list[Reply]:
+        drafts = [self._begin_guarded(request) for request in requests]
+        rankings = [draft for draft in drafts if isinstance(draft, _Ranking)]
+        try:
+            lists = iter(self._rank(rankings)) if rankings else iter(())
+        finally:
+            for ranking in rankings:
+                if ranking.state.passing:
+                    self._encoder.release(ranking.state)
+        return [next(lists) if isinstance(draft, _Ranking) else draft for draft in drafts]
 
     def apply_stored(self, events: Sequence[StoredEvent]) -> None:
         """Take in events that were read from the table (the follower's door)."""
@@ -124,24 +141,22 @@ class Engine:
         if request.history is not None:
             if not request.history:
                 return ListReply([], fallback="empty_history")
-            known = self._known(request.history)
-            history = [PastEvent(index) for index in known[-self._reach :]]
-            seen, state = known, None
+            seen = self._known(request.history)
+            state = UserState(deque(map(PastEvent, seen[-self._reach :])), passing=True)
         elif request.user_id is not None:
             state = self._users.get(UserId(request.user_id))
             if state.last_number == 0:
                 return ListReply([], fallback="unknown_user")
-            history, seen = list(state.history), list(state.seen.values())
+            seen = list(state.seen.values())
         else:
             raise UsageError("A recommend request names neither a user nor a history.")
-        if not history:
+        if not state.history:
             return ListReply([], fallback="no_known_items")
         excluded += seen if request.exclude_seen else []
-        return _Ranking(request.k, history, excluded, state, state.taste if state else None)
+        return _Ranking(request.k, excluded, state)
 
     def _rank(self, rankings: list[_Ranking]) -> list[ListReply]:
-        self._encode([ranking for ranking in rankings if ranking.taste is None])
-        tastes = [ranking.taste for ranking in rankings if ranking.taste is not None]
+        tastes = self._tastes(rankings)
         scores = self._model.score(
             torch.stack([taste.vector for taste in tastes]),
             torch.stack([taste.recent for taste in tastes]),
@@ -156,32 +171,22 @@ class Engine:
             ListReply(
                 self._scored(row_values[: ranking.k], row_indexes[: ranking.k]),
                 experts=taste.experts,
-                history_length=len(ranking.history),
+                history_length=len(ranking.state.history),
             )
             for ranking, taste, row_values, row_indexes in zip(
                 rankings, tastes, values.tolist(), indexes.tolist(), strict=True
             )
         ]
 
-    def _encode(self, rankings: list[_Ranking]) -> None:
-        """One model call for all histories; what it says of a stored user is kept with the user."""
-        if not rankings:
-            return
-        ends = torch.tensor([len(ranking.history) for ranking in rankings]).cumsum(0)
-        starts = torch.cat([torch.zeros(1, dtype=torch.int64), ends[:-1]])
-        events = _flat([event for ranking in rankings for event in ranking.history])
-        users = self._model.user_vectors(
-            events.to(self._device), starts.to(self._device), ends.to(self._device), self._items
-        )
-        experts = users.experts.tolist()
-        for row, ranking in enumerate(rankings):
-            awake = [[expert for expert, on in enumerate(layer) if on] for layer in experts[row]]
-            liked = None if users.liked is None else users.liked[row].clone()
-            ranking.taste = Taste(
-                users.vectors[row].clone(), users.recent[row].clone(), awake, liked
-            )
-            if ranking.state is not None:
-                ranking.state.taste = ranking.taste
+    def _tastes(self, rankings: list[_Ranking]) -> list[Taste]:
+        """The taste of each; what is not known yet is worked out together, and kept with the user."""
+        # A user may ask twice in one batch.
+        unknown = {id(each.state): each.state for each in rankings if each.state.taste is None}
+        states = list(unknown.values())
+        if states:
+            for state, found in zip(states, self._encoder.encode(states), strict=True):
+                state.taste = found
+        return [taste for ranking in rankings if (taste := ranking.state.taste) is not None]
 
     def _similar(self, request: SimilarRequest) -> ListReply:
         _check_k(request.k)
@@ -203,11 +208,6 @@ class Engine:
             for value, index in zip(values, indexes, strict=True)
             if value > -torch.inf
         ]
-
-
-def _flat(events: Sequence[PastEvent]) -> Events:
-    items, times, values = zip(*events, strict=True)
-    return Events(torch.tensor(items), torch.tensor(times), torch.tensor(values))
 
 
 def _check_k(k: int) -> None:

@@ -6,7 +6,7 @@ late event) throws the copy away, and the next read makes a new one.
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,7 +46,10 @@ class UserState:
     * `seen`: item id to index (0 where the bundle does not know it), oldest first, at most `SEEN_LIMIT`;
     * `last_number`: the newest `user_number` in here, 0 for a user without events;
     * `last_timestamp_ms`: timestamp of the last event in canonical order;
-    * `taste`: the model's answer for `history`, until the next event.
+    * `taste`: the model's answer for `history`, until the next event;
+    * `fresh`: so many of the newest events of `history` the encoder has not taken in yet;
+    * `slot`: where the encoder keeps what it knows of the older ones, if it does;
+    * `passing`: nobody will ask for this state again: a history that came with its request, or one that went.
     """
 
     history: deque[PastEvent]
@@ -54,26 +57,44 @@ class UserState:
     last_number: int = 0
     last_timestamp_ms: int = 0
     taste: Taste | None = None
+    fresh: int = 0
+    slot: int | None = None
+    passing: bool = False
+
+    def __post_init__(self) -> None:
+        self.fresh = len(self.history)
 
     def follows(self, event_number: int, timestamp_ms: int) -> bool:
         """Whether an event stands right behind this history, in number and in time."""
         in_time = self.last_number == 0 or timestamp_ms >= self.last_timestamp_ms
         return event_number == self.last_number + 1 and in_time
 
+    def append(self, event: PastEvent) -> None:
+        """The next event of a known item."""
+        self.history.append(event)
+        self.fresh = min(self.fresh + 1, len(self.history))
+        self.taste = None
+
 
 class HotUsers:
     """User states by user id; the least recently used one goes when there are more than `capacity`.
 
-    Not thread-safe: the engine holds its lock around every call.
+    `release` is told of each state that goes. Not thread-safe: the engine holds its lock around every call.
     """
 
     def __init__(
-        self, store: EventStore, indexes: Mapping[ItemId, int], reach: int, capacity: int
+        self,
+        store: EventStore,
+        indexes: Mapping[ItemId, int],
+        reach: int,
+        capacity: int,
+        release: Callable[[UserState], None] = lambda _state: None,
     ) -> None:
         self._store = store
         self._indexes = indexes
         self._reach = reach
         self._capacity = capacity
+        self._release = release
         self._states: OrderedDict[UserId, UserState] = OrderedDict()
 
     def __len__(self) -> int:
@@ -85,7 +106,7 @@ class HotUsers:
         if state is None:
             state = self._states[user_id] = self._build(user_id)
             if len(self._states) > self._capacity:
-                self._states.popitem(last=False)
+                self._let_go(self._states.popitem(last=False)[1])
         self._states.move_to_end(user_id)
         return state
 
@@ -102,14 +123,13 @@ class HotUsers:
         if state is None or user_number <= state.last_number:
             return
         if not state.follows(user_number, timestamp_ms):
-            del self._states[user_id]
+            self._let_go(self._states.pop(user_id))
             return
         state.last_number = user_number
         state.last_timestamp_ms = timestamp_ms
         past = self._past(item_id, timestamp_ms, value)
         if past.item != PADDING:
-            state.history.append(past)
-            state.taste = None
+            state.append(past)
         self._see(state, item_id)
 
     def apply_stored(self, events: Iterable[StoredEvent]) -> None:
@@ -122,7 +142,13 @@ class HotUsers:
 
     def clear(self) -> None:
         """Forget everybody."""
+        for state in self._states.values():
+            self._let_go(state)
         self._states.clear()
+
+    def _let_go(self, state: UserState) -> None:
+        state.passing = True
+        self._release(state)
 
     def _build(self, user_id: UserId) -> UserState:
         events = self._newest_events(user_id)

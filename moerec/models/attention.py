@@ -129,4 +129,5 @@ def _with_previous(blocks: Tensor) -> Tensor:
 def age_buckets(ages: Tensor) -> Tensor:
     """floor(log2(1 + seconds)) of ages in ms, int64; what lies in the future has age 0."""
     seconds = ages.clamp(min=0).float() / 1_000
-    return torch.log2(1.0 + seconds).long().clamp(max=TIME_BUCKETS - 1)
+    # The exponent itself: a logarithm would round up just below a power of two, and not everywhere alike.
+    return (torch.frexp(1.0 + seconds).exponent.long() - 1).clamp(max=TIME_BUCKETS - 1)

@@ -39,6 +39,7 @@ ONLY_IN = {
     "starlette": ("api/",),
     "sqlalchemy": ("store/",),
     "prometheus_client": ("observability/metrics.py",),
+    "numba": ("engine/",),
     "torch": ("models/", "training/", "engine/", "evaluation/", "recommender.py"),
     "scipy": ("evaluation/", "training/"),
     "grpc": ("transport/", "engine/"),
@@ -49,7 +50,7 @@ ONLY_IN = {
     "pandas": (),
 }
 MODELS_MAY_IMPORT = {"torch", "numpy", "moerec"}
-NOT_AFTER_IMPORT = {"torch", "scipy", "pandas", "pyarrow", "matplotlib", "jinja2"}
+NOT_AFTER_IMPORT = {"torch", "numba", "scipy", "pandas", "pyarrow", "matplotlib", "jinja2"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,0 +1,201 @@
+"""What a new event costs where the user's state is kept, beside reading the history again.
+
+    python bench/streaming.py LOG BUNDLE [TWIN_BUNDLE ...] [--batch 64] [--history 200] [--repeats 100]
+
+Users are those of LOG with enough events, or the longest histories there are, repeated up to `--history`
+events. For each bundle, in turns, one thread, processor time (median over the repeats, best, worst):
+
+* streamed: one new event of `--batch` users, of `--users` whose states are kept, to their new vectors;
+* rebuilt: the state of `--batch` users from their last `--history` events, by the same kernels;
+* replayed: the same by `MoERecommender.user_vectors`, the reference.
+
+The vectors of the three are compared. The first bundle's figures are set against those of each other one.
+Exit code 1 if a streamed vector is not the replayed one.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _machine import ROOT, about
+
+sys.path.insert(0, str(ROOT))
+
+from moerec.artifacts.bundle import Bundle, read_bundle
+from moerec.data.interactions import read_interactions
+from moerec.data.sequences import build_histories
+from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder
+from moerec.engine.state import PastEvent, UserState
+from moerec.models.loading import load_model
+
+WAYS = ("streamed", "rebuilt", "replayed")
+TOLERANCE = 1e-4
+
+
+@dataclass(slots=True)
+class Measured:
+    """One bundle's encoders and users; processor microseconds a user, by way."""
+
+    name: str
+    streamed: StreamedEncoder
+    replay: ReplayEncoder
+    reach: int
+    states: list[UserState]
+    times: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    worst: float = 0.0
+
+
+def load(bundle: Bundle, pasts: list[list[PastEvent]], spare: int) -> Measured:
+    """The bundle's encoders, with the state of every user kept."""
+    model = load_model(bundle.config, bundle.weights())
+    items, reach = model.item_vectors(), model.config.reach
+    streamed = StreamedEncoder(model, items, len(pasts) + spare)
+    states = [UserState(deque(past, maxlen=reach)) for past in pasts]
+    for first in range(0, len(states), spare):
+        streamed.encode(states[first : first + spare])
+    return Measured(bundle.path.name, streamed, ReplayEncoder(model, items), reach, states)
+
+
+def timed(encode: Callable[[], Any], users: int) -> tuple[Any, float]:
+    """What it gives, and its processor time in microseconds a user."""
+    start = time.thread_time()
+    result = encode()
+    return result, 1e6 * (time.thread_time() - start) / users
+
+
+def turn(measured: Measured, chosen: list[int], events: list[PastEvent], history: int) -> None:
+    """One new event for each of the chosen users, in all three ways."""
+    states = [measured.states[user] for user in chosen]
+    for state, event in zip(states, events, strict=True):
+        state.append(event)
+
+    def fresh() -> list[UserState]:
+        return [UserState(deque(list(state.history)[-history:])) for state in states]
+
+    def run(way: str, encoder: Encoder, asked: list[UserState]) -> torch.Tensor:
+        tastes, spent = timed(lambda: encoder.encode(asked), len(asked))
+        measured.times[way].append(spent)
+        return torch.stack([taste.vector for taste in tastes])
+
+    streamed = run("streamed", measured.streamed, states)
+    again = fresh()
+    run("rebuilt", measured.streamed, again)
+    for state in again:
+        measured.streamed.release(state)
+    run("replayed", measured.replay, fresh())
+    # The state has read more than `history` events, and says what all of them say.
+    whole = measured.replay.encode([UserState(deque(state.history)) for state in states])
+    gap = (streamed - torch.stack([taste.vector for taste in whole])).abs().max()
+    measured.worst = max(measured.worst, float(gap))
+
+
+def row(measured: Measured, first: Measured) -> dict[str, Any]:
+    """Plain figures; `saved` is what `first` saves of this one's streamed event."""
+    figures: dict[str, Any] = {"model": measured.name}
+    for way in WAYS:
+        times = measured.times[way]
+        figures[way] = {
+            "median_us": statistics.median(times),
+            "best_us": min(times),
+            "worst_us": max(times),
+        }
+    streamed = figures["streamed"]["median_us"]
+    figures["replayed_over_streamed"] = figures["replayed"]["median_us"] / streamed
+    figures["bytes_a_user"] = measured.streamed.bytes_a_user
+    figures["largest_difference"] = measured.worst
+    if first is not measured:
+        figures["saved"] = 1 - statistics.median(first.times["streamed"]) / streamed
+    return figures
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """A Markdown table."""
+    print(
+        "| model | streamed, us an event (best to worst) | rebuilt, us a user | replayed, us a user "
+        "| replayed / streamed | arena bytes a user | first against it | largest difference |"
+    )
+    print("|---" * 8 + "|")
+    for each in rows:
+        streamed = each["streamed"]
+        saved = f"{-each['saved']:+.1%}" if "saved" in each else "-"
+        print(
+            f"| {each['model']} | {streamed['median_us']:.1f} ({streamed['best_us']:.1f} to "
+            f"{streamed['worst_us']:.1f}) | {each['rebuilt']['median_us']:.0f} "
+            f"| {each['replayed']['median_us']:.0f} | {each['replayed_over_streamed']:.0f}x "
+            f"| {each['bytes_a_user']:,} | {saved} | {each['largest_difference']:.1e} |"
+        )
+
+
+def pasts_of(log: str, bundle: Bundle, users: int, length: int) -> list[list[PastEvent]]:
+    """The longest histories of the log, repeated up to `length` events and cut to it; times go on."""
+    histories = build_histories(read_interactions(log), bundle.id_map)
+    counts = np.diff(histories.offsets)
+    found = []
+    for user in np.argsort(-counts, kind="stable")[:users].tolist():
+        events = slice(int(histories.offsets[user]), int(histories.offsets[user + 1]))
+        items = histories.items[events]
+        items = np.resize(items[items > 0], length)
+        times = 1_600_000_000_000 + 3_600_000 * np.arange(length)
+        found.append(
+            [PastEvent(*each) for each in zip(items.tolist(), times.tolist(), strict=True)]
+        )
+    return found
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("log", metavar="LOG")
+    parser.add_argument("bundles", nargs="+", metavar="BUNDLE")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--history", type=int, default=200)
+    parser.add_argument("--users", type=int, default=2_000)
+    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+@torch.inference_mode()
+def main() -> int:
+    """0 when streamed and replayed vectors are the same."""
+    options = parse()
+    torch.set_num_threads(1)
+    bundles = [read_bundle(path) for path in options.bundles]
+    pasts = pasts_of(options.log, bundles[0], options.users, options.history)
+    models = [load(bundle, pasts, options.batch) for bundle in bundles]
+    draw = np.random.default_rng(options.seed)
+    for number in range(options.repeats + 2):
+        chosen = draw.permutation(len(pasts))[: options.batch].tolist()
+        events = [
+            PastEvent(pasts[user][int(draw.integers(options.history))].item, 1_700_000_000_000)
+            for user in chosen
+        ]
+        start = number % len(models)
+        for measured in models[start:] + models[:start]:
+            turn(measured, chosen, events, options.history)
+            if number < 2:  # the first ones warm up
+                measured.times = {way: [] for way in WAYS}
+    rows = [row(measured, models[0]) for measured in models]
+    show(rows)
+    facts = {"batch": options.batch, "history": options.history, "users": len(pasts)} | about()
+    print(" · ".join(f"{key}: {value}" for key, value in facts.items()))
+    if options.json:
+        options.json.write_text(json.dumps({"models": rows} | facts, indent=2) + "\n")
+    if any(measured.worst > TOLERANCE for measured in models):
+        print("a streamed vector is not what the history says", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

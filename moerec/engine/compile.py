@@ -1,0 +1,31 @@
+"""Compiles the kernels ahead of the first start: `python -m moerec.engine.compile`.
+
+They are the same for every bundle. What is made is kept beside the package, or in NUMBA_CACHE_DIR.
+"""
+
+import sys
+import time
+from collections import deque
+
+import torch
+
+from moerec.engine.encoders import StreamedEncoder
+from moerec.engine.state import PastEvent, UserState
+from moerec.models.config import ModelConfig
+from moerec.models.recommender import MoERecommender
+
+
+def main() -> int:
+    """Runs them once, on a model of nothing; 0."""
+    started = time.monotonic()
+    config = ModelConfig(items=1, dim=8, layers=1, window=2, expert_dim=4)
+    with torch.inference_mode():
+        model = MoERecommender(config).eval()
+        encoder = StreamedEncoder(model, model.item_vectors(), 1)
+        encoder.encode([UserState(deque([PastEvent(1)]))])
+    sys.stdout.write(f"kernels ready after {time.monotonic() - started:.1f} s\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""The two encoders: a streamed state says what a replayed history says, whatever way it came about."""
+
+import os
+import subprocess
+import sys
+from collections import deque
+from dataclasses import replace
+from functools import cache
+from itertools import count
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder, is_streamable
+from moerec.engine.state import PastEvent, Taste, UserState
+from moerec.errors import MoerecError
+from moerec.models.config import ModelConfig
+from moerec.models.recommender import MoERecommender
+
+CONFIG = ModelConfig(
+    items=60, dim=16, layers=2, heads=2, window=6, expert_dim=8, dropout=0.0, uses_time=1
+)
+SHAPES = {
+    "times": CONFIG,
+    "no times": replace(CONFIG, uses_time=0, window=11, layers=3),
+    "one layer": replace(CONFIG, layers=1, heads=4, window=8),
+    "a window of one": replace(CONFIG, window=1),
+    "no gates": replace(CONFIG, gated=0),
+    "no user in the routing": replace(CONFIG, user_routing=0),
+    "always two experts": replace(CONFIG, max_experts=2, mean_experts=2.0),
+    "dense": CONFIG.dense(24),
+    "liked": replace(CONFIG, liked_factors=3, liked_from=3.0),
+}
+
+
+@cache
+def model_of(shape: str) -> MoERecommender:
+    """Random weights, and routers that are far from indifferent."""
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    model = MoERecommender(SHAPES[shape])
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "embedding" not in name:
+                weight.add_(0.3 * torch.randn_like(weight))
+        for name, buffer in model.named_buffers():
+            if "balance_bias" in name:
+                buffer.normal_(std=0.1)
+        if model.liked is not None:
+            for buffer in model.liked.buffers():
+                buffer.normal_()
+            model.liked.weight.fill_(1.0)
+    return model.eval()
+
+
+@torch.inference_mode()
+def encoders(shape: str, slots: int = 8) -> tuple[StreamedEncoder, ReplayEncoder]:
+    model = model_of(shape)
+    items = model.item_vectors()
+    return StreamedEncoder(model, items, slots), ReplayEncoder(model, items)
+
+
+def history(length: int, seed: int = 0) -> list[PastEvent]:
+    """Gaps of some seconds to some weeks; a third of the events have values."""
+    draw = np.random.default_rng([seed, length])
+    times = np.cumsum(1_000 * 2.0 ** draw.integers(0, 22, length)).astype(np.int64)
+    values = np.where(draw.random(length) < 0.3, draw.integers(1, 6, length), np.nan)
+    items = draw.integers(1, CONFIG.items + 1, length)
+    return [
+        PastEvent(int(item), int(time), float(value))
+        for item, time, value in zip(items, times, values, strict=True)
+    ]
+
+
+def state_of(shape: str, events: list[PastEvent]) -> UserState:
+    reach = SHAPES[shape].reach
+    return UserState(deque(events[-reach:], maxlen=reach))
+
+
+@torch.inference_mode()
+def encode(encoder: Encoder, *states: UserState) -> list[Taste]:
+    return encoder.encode(states)
+
+
+def assert_alike(one: Taste, other: Taste) -> None:
+    assert one.vector.tolist() == pytest.approx(other.vector.tolist(), abs=1e-5)
+    assert one.recent.tolist() == other.recent.tolist()
+    assert one.experts == other.experts
+    assert (one.liked is None) == (other.liked is None)
+    if one.liked is not None and other.liked is not None:
+        assert one.liked.tolist() == pytest.approx(other.liked.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_history_at_once_is_what_the_model_says(shape: str) -> None:
+    streamed, replay = encoders(shape, 16)
+    pasts = [history(length) for length in (1, 2, 5, 6, 7, 11, 30, 170, 400)]
+    ours = encode(streamed, *[state_of(shape, past) for past in pasts])
+    theirs = encode(replay, *[state_of(shape, past) for past in pasts])
+    for one, other in zip(ours, theirs, strict=True):
+        assert_alike(one, other)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_event_by_event_is_what_the_model_says(shape: str) -> None:
+    """At each of 60 events: the ring has gone round many times, and older events have left the reach."""
+    streamed, replay = encoders(shape)
+    past = history(60)
+    state = state_of(shape, past[:1])
+    for length, event in enumerate(past[1:], start=2):
+        encode(streamed, state)
+        state.append(event)
+        (ours,) = encode(streamed, state)
+        (theirs,) = encode(replay, state_of(shape, past[:length]))
+        assert_alike(ours, theirs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["event", "event", "ask", "evict"]), st.integers(0, 3)),
+        min_size=1,
+        max_size=80,
+    ),
+    shape=st.sampled_from(sorted(SHAPES)),
+)
+def test_any_order_of_events_questions_and_evictions(
+    steps: list[tuple[str, int]], shape: str
+) -> None:
+    """Four users come and go: each answer is that of the whole history, replayed."""
+    streamed, replay = encoders(shape, 4)
+    pasts: list[list[PastEvent]] = [[] for _ in range(4)]
+    states: list[UserState | None] = [None] * 4
+    numbers = count(1)
+    for what, user in steps:
+        state = states[user]
+        if what == "event":
+            event = PastEvent(next(numbers) * 7 % CONFIG.items + 1, 1_000 * len(pasts[user]) ** 3)
+            pasts[user].append(event)
+            if state is not None:
+                state.append(event)
+        elif what == "evict" and state is not None:
+            streamed.release(state)
+            states[user] = None
+        elif what == "ask" and pasts[user]:
+            state = states[user] = state or state_of(shape, pasts[user])
+            (ours,) = encode(streamed, state)
+            (theirs,) = encode(replay, state_of(shape, pasts[user]))
+            assert_alike(ours, theirs)
+    kept = [state for state in states if state is not None]
+    if kept:
+        together = encode(streamed, *kept)
+        for state, taste in zip(kept, together, strict=True):
+            assert_alike(taste, encode(replay, state)[0])
+
+
+@pytest.mark.parametrize("shape", ["times", "dense"])
+def test_an_answer_does_not_depend_on_its_batch_to_the_last_bit(shape: str) -> None:
+    """Histories of many lengths, each alone, and in all kinds of company."""
+    streamed, _ = encoders(shape, 70)
+    pasts = [history(length, seed) for seed, length in enumerate([1, 3, 8, 21, 170] * 12)]
+    alone = []
+    for past in pasts:
+        state = state_of(shape, past)
+        alone.append(encode(streamed, state)[0].vector)
+        streamed.release(state)
+    draw = np.random.default_rng(0)
+    for _ in range(5):
+        order = draw.permutation(len(pasts))[: draw.integers(1, len(pasts) + 1)].tolist()
+        states = [state_of(shape, pasts[place]) for place in order]
+        for place, taste in zip(order, encode(streamed, *states), strict=True):
+            assert torch.equal(taste.vector, alone[place])
+        for state in states:
+            streamed.release(state)
+
+
+def test_the_same_events_in_the_same_steps_give_the_same_state_to_the_last_bit() -> None:
+    streamed, _ = encoders("times")
+    found = []
+    for _ in range(2):
+        state = state_of("times", history(3))
+        for event in history(40)[3:]:
+            encode(streamed, state)
+            state.append(event)
+        found.append(encode(streamed, state)[0].vector)
+        streamed.release(state)
+    assert torch.equal(*found)
+
+
+def test_more_new_events_than_the_ring_holds_are_taken_in_from_the_history() -> None:
+    """A user who was hot, was not asked for, and had a thousand events meanwhile."""
+    streamed, replay = encoders("times")
+    past = history(1_200)
+    state = state_of("times", past[:20])
+    encode(streamed, state)
+    for event in past[20:]:
+        state.append(event)
+    (ours,) = encode(streamed, state)
+    (theirs,) = encode(replay, state_of("times", past))
+    assert_alike(ours, theirs)
+
+
+def test_a_slot_keeps_nothing_of_the_user_before() -> None:
+    streamed, replay = encoders("times", 1)
+    for seed in range(3):
+        state = state_of("times", history(4 + 20 * seed, seed))
+        (ours,) = encode(streamed, state)
+        assert_alike(ours, encode(replay, state)[0])
+        streamed.release(state)
+
+
+def test_an_arena_that_is_full_says_so_and_goes_on() -> None:
+    streamed, replay = encoders("times", 1)
+    ann, bob = state_of("times", history(4)), state_of("times", history(5))
+    encode(streamed, ann)
+    with pytest.raises(MoerecError, match="arena of user states is full"):
+        encode(streamed, bob)
+    streamed.release(ann)
+    assert_alike(encode(streamed, bob)[0], encode(replay, bob)[0])
+
+
+def test_what_a_user_takes_is_told() -> None:
+    """Keys and values of 8 places (6, rounded up) and 2 layers, their times, a summary and a count."""
+    streamed, _ = encoders("times")
+    assert streamed.bytes_a_user == 2 * 2 * 8 * 16 * 4 + 8 * 8 + 16 * 4 + 8
+
+
+def test_a_shape_that_the_kernels_cannot_run_is_named() -> None:
+    assert is_streamable(CONFIG)
+    assert not is_streamable(replace(CONFIG, dim=12))
+    assert not is_streamable(replace(CONFIG, expert_dim=6))
+
+
+@pytest.mark.slow
+def test_kernels_run_where_nothing_can_be_kept() -> None:
+    """A container with a read-only root: numba has no place for machine code, and refused to go on."""
+    done = subprocess.run(
+        [sys.executable, "-m", "moerec.engine.compile"],
+        env={**os.environ, "NUMBA_CACHE_LOCATOR_CLASSES": "_ZipCacheLocator"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("kernels ready after")
+    assert done.stderr.count("Each start compiles the kernels anew") == 1
