@@ -26,6 +26,7 @@ FOLDERS = {
     "moerec/store": "what is remembered",
     "moerec/transport": "what gateway and engine say to each other",
     "moerec/engine": "bundle + histories -> lists",
+    "moerec/engine/kernels": "the encoder, compiled for a few new events at a time",
     "moerec/api": "the gateway: request -> response",
     "moerec/api/routes": "one file a group of URLs",
     "moerec/observability": "metrics and logs",

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moerec.engine.packed import pack
+from moerec.engine.kernels.packed import pack
+from moerec.engine.kernels.rows import NewEvents, new_arena
+from moerec.engine.kernels.step import advance
 from moerec.engine.state import PastEvent, Taste, UserState
-from moerec.engine.step import NewEvents, advance, new_arena
 from moerec.errors import MoerecError
 from moerec.models.config import ModelConfig
 from moerec.models.events import Events

@@ -54,7 +54,9 @@ def test_file_table_names_every_file_once() -> None:
         r"^\| `(moerec/[^`]+)` \| \S", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE
     )
     files = (
-        path for path in (ROOT / "moerec").rglob("*") if path.is_file() and path.suffix != ".pyc"
+        path
+        for path in (ROOT / "moerec").rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
     )
     named = [path for path in files if path.name != "__init__.py" or path.read_text()]
     assert sorted(table) == sorted(path.relative_to(ROOT).as_posix() for path in named if path)

@@ -26,6 +26,7 @@ CONFIG = ModelConfig(
 SHAPES = {
     "times": CONFIG,
     "no times": replace(CONFIG, uses_time=0, window=11, layers=3),
+    "three layers": replace(CONFIG, layers=3, window=8),
     "one layer": replace(CONFIG, layers=1, heads=4, window=8),
     "a window of one": replace(CONFIG, window=1),
     "no gates": replace(CONFIG, gated=0),
@@ -201,6 +202,22 @@ def test_more_new_events_than_the_ring_holds_are_taken_in_from_the_history() -> 
     (ours,) = encode(streamed, state)
     (theirs,) = encode(replay, state_of("times", past))
     assert_alike(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_hot_user_comes_back_with_some_new_events(shape: str) -> None:
+    """In a model of three layers the second one saw the times of a burst's last events in the place of older
+    ones: the first layer had written them into the ring already."""
+    streamed, replay = encoders(shape)
+    past = history(160)
+    state, length = state_of(shape, past[:9]), 9
+    encode(streamed, state)
+    for burst in (2, 5, 4, 9, 1, 13, 7, 8, 12, 16, 24, 3, 11):
+        for event in past[length : length + burst]:
+            state.append(event)
+        length += burst
+        (ours,) = encode(streamed, state)
+        assert_alike(ours, encode(replay, state_of(shape, past[:length]))[0])
 
 
 def test_a_slot_keeps_nothing_of_the_user_before() -> None:

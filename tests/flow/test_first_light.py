@@ -21,7 +21,8 @@ from tests.serving import Served, serving
 from tests.tiny import item_events
 
 USERS, ITEMS = 60, 50
-MARGIN = 1e-5
+MARGIN = 1e-4
+"""An expert that joins or stays away by a rounding moves a score by so much at most."""
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """The encoder's arithmetic for few rows at a time, compiled: numba, one thread, float32.
 
-Letters: N rows, D width, E experts, K slots a row, F hidden width, H heads, C = D / H, W window, S slots
-of the arena. A row's result is worked out in the same order whatever rows stand beside it, so that no
-answer depends on its batch. `moerec.models` is the reference: it always runs, and these always agree.
+Letters: N rows, D width, M outputs, H heads, C = D / H, P places of a user's ring. A row's result is worked
+out in the same order whatever rows stand beside it, so that no answer depends on its batch.
+`moerec.models` is the reference: it always runs, and these always agree.
 """
 
 import logging
@@ -174,3 +174,14 @@ def blend(weights_HP: Floats, values_PD: Floats, mixed_D: Floats) -> None:
                 mixed_C[column] += (
                     w0 * v0[column] + w1 * v1[column] + w2 * v2[column] + w3 * v3[column]
                 )
+
+
+@compiled
+def add_gated(x_D: Floats, branch_D: Floats, gate_D: Floats, bias_D: Floats, gated: bool) -> None:
+    """x += sigmoid(gate + bias) * branch, or without the gate."""
+    if gated:
+        for place in range(len(x_D)):
+            x_D[place] += sigmoid(gate_D[place] + bias_D[place]) * branch_D[place]
+    else:
+        for place in range(len(x_D)):
+            x_D[place] += branch_D[place]

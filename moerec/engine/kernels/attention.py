@@ -1,0 +1,117 @@
+"""The attention branch of a block, for the rows of one layer.
+
+Letters: N rows, D width, n layers, H heads, C = D / H, W window, S slots of the arena, P places of a ring.
+"""
+
+import numpy as np
+
+from moerec.engine.kernels.arithmetic import (
+    Floats,
+    add_gated,
+    age_bucket,
+    blend,
+    linear,
+    look,
+    rms_norm,
+    softmax,
+    spliced,
+)
+from moerec.engine.kernels.packed import Attention
+from moerec.engine.kernels.rows import Arena, NewEvents, Rows
+
+
+@spliced
+def attention(
+    part: Attention,
+    arena: Arena,
+    new: NewEvents,
+    layer: int,
+    x_ND: Floats,
+    read: Rows,
+    out: Rows,
+) -> None:
+    """x += gate(norm x) * attention(norm x) for the rows `out`; the rows `read` are its new keys."""
+    D = x_ND.shape[1]
+    normed_ND = np.empty((len(read.row_N) + 1, D), np.float32)
+    fresh_NM = np.empty((len(read.row_N) + 1, 2 * D), np.float32)
+    for place in range(len(read.row_N)):
+        rms_norm(x_ND[read.row_N[place]], part.norm_nD[layer], normed_ND[place])
+    linear(normed_ND, part.key_value_nDM[layer], fresh_NM, len(read.row_N))
+    for place in range(len(out.row_N)):
+        rms_norm(x_ND[out.row_N[place]], part.norm_nD[layer], normed_ND[place])
+    query_gate_NM = np.empty((len(out.row_N) + 1, 2 * D), np.float32)
+    linear(normed_ND, part.query_gate_nDM[layer], query_gate_NM, len(out.row_N))
+    mixed_ND = np.empty((len(out.row_N) + 1, D), np.float32)
+    weights_HP = np.empty((part.distance_nHW.shape[1], arena.times_SP.shape[1]), np.float32)
+    at = 0
+    for place in range(len(read.row_N)):
+        row, user = read.row_N[place], read.user_N[place]
+        slot, first = new.slots_B[user], new.starts_B[user] + new.skip_B[user]
+        remember(arena, slot, layer, arena.count_S[slot] + row - first, fresh_NM[place])
+        if at < len(out.row_N) and out.row_N[at] == row:
+            query_D, mixed_D = query_gate_NM[at], mixed_ND[at]
+            attend(part, arena, new, layer, slot, row, first, query_D, weights_HP, mixed_D)
+            at += 1
+    output_ND = normed_ND
+    linear(mixed_ND, part.output_nDD[layer], output_ND, len(out.row_N))
+    for place in range(len(out.row_N)):
+        x_D, output_D = x_ND[out.row_N[place]], output_ND[place]
+        gate_D, bias_D = query_gate_NM[place, D:], part.gate_nD[layer]
+        add_gated(x_D, output_D, gate_D, bias_D, part.gated)
+
+
+@spliced
+def remember(arena: Arena, slot: int, layer: int, position: int, key_value_M: Floats) -> None:
+    """One event's key and value into the ring."""
+    place = position % arena.times_SP.shape[1]
+    keys_DP, value_D = arena.keys_SnDP[slot, layer], arena.values_SnPD[slot, layer, place]
+    D = len(value_D)
+    for column in range(D):
+        keys_DP[column, place] = key_value_M[column]
+        value_D[column] = key_value_M[D + column]
+
+
+@spliced
+def attend(
+    part: Attention,
+    arena: Arena,
+    new: NewEvents,
+    layer: int,
+    slot: int,
+    row: int,
+    first: int,
+    query_D: Floats,
+    weights_HP: Floats,
+    mixed_D: Floats,
+) -> None:
+    """Softmax attention of a row, the newest of the ring, over the last W events.
+
+    `first` is its user's first row. D / H and P are multiples of 4.
+    """
+    H, P = weights_HP.shape
+    D = len(mixed_D)
+    C = D // H
+    look(query_D, arena.keys_SnDP[slot, layer], weights_HP)
+    scale = np.float32(1.0) / np.sqrt(np.float32(C))
+    position = arena.count_S[slot] + row - first
+    newest = position % P
+    for place in range(P):
+        distance = newest - place if place <= newest else newest - place + P
+        seen = distance <= position and distance < part.distance_nHW.shape[2]
+        bucket = 0
+        if seen and part.uses_time:
+            # The ring has the times of those who came before all of these rows.
+            is_new = distance <= row - first
+            then = new.times_N[row - distance] if is_new else arena.times_SP[slot, place]
+            bucket = age_bucket(new.times_N[row] - then)
+        for head in range(H):
+            if not seen:
+                weights_HP[head, place] = -np.inf
+                continue
+            bias = part.distance_nHW[layer, head, distance]
+            if part.uses_time:
+                bias += part.age_nHT[layer, head, bucket]
+            weights_HP[head, place] = weights_HP[head, place] * scale + bias
+    for head in range(H):
+        softmax(weights_HP[head])
+    blend(weights_HP, arena.values_SnPD[slot, layer], mixed_D)

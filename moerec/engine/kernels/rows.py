@@ -1,0 +1,83 @@
+"""What the kernels work on: the arena of kept states, and the new events of some users.
+
+Letters: N new events, B users, D width, n layers, W window, S slots of the arena, P >= W places of a user's
+ring.
+
+A user's event number p stands at place p % P of the ring, in the place of one that nobody sees any more.
+Rows go in one after the other, and each looks at the ring as it is then: a history that comes at once and
+one that comes event by event are worked alike.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from moerec.engine.kernels.arithmetic import Floats, Ints, compiled
+from moerec.models.config import ModelConfig
+
+
+class Arena(NamedTuple):
+    """What is kept of S users.
+
+    * `keys_SnDP`, `values_SnPD`: of the newest P events, by layer. Keys stand upright, so that a query meets
+      all of them a coordinate at a time;
+    * `times_SP`: when those events were, UTC ms;
+    * `summary_SD`: the router's summary after the newest event;
+    * `count_S`: events so far, those left out of a rebuild not counted. 0 is a free or a fresh slot.
+    """
+
+    keys_SnDP: Floats
+    values_SnPD: Floats
+    times_SP: Ints
+    summary_SD: Floats
+    count_S: Ints
+
+
+def new_arena(config: ModelConfig, slots: int) -> Arena:
+    """An arena for so many users, all slots fresh. Memory that no user has filled is not taken yet."""
+    P = -(-config.window // 8) * 8
+    return Arena(
+        np.zeros((slots, config.layers, config.dim, P), np.float32),
+        np.zeros((slots, config.layers, P, config.dim), np.float32),
+        np.zeros((slots, P), np.int64),
+        np.zeros((slots, config.dim), np.float32),
+        np.zeros(slots, np.int64),
+    )
+
+
+class NewEvents(NamedTuple):
+    """New events of B users, each at least one, oldest first, user after user.
+
+    User b has `items_N[starts_B[b]:ends_B[b]]` and slot `slots_B[b]`; the first `skip_B[b]` of them
+    feed the router's summary alone, and only where the slot is fresh.
+    """
+
+    items_N: Ints
+    times_N: Ints
+    starts_B: Ints
+    ends_B: Ints
+    skip_B: Ints
+    slots_B: Ints
+
+
+class Rows(NamedTuple):
+    """Which row of which user: for the layer at hand, the rows that are worked on, in order."""
+
+    row_N: Ints
+    user_N: Ints
+
+
+@compiled
+def newest_rows(new: NewEvents, most: int) -> Rows:
+    """The newest `most` rows of each user, at most those that are not skipped."""
+    total = 0
+    for user in range(len(new.starts_B)):
+        total += min(most, new.ends_B[user] - new.starts_B[user] - new.skip_B[user])
+    row_N, user_N = np.empty(total, np.int64), np.empty(total, np.int64)
+    place = 0
+    for user in range(len(new.starts_B)):
+        end = new.ends_B[user]
+        for row in range(max(new.starts_B[user] + new.skip_B[user], end - most), end):
+            row_N[place], user_N[place] = row, user
+            place += 1
+    return Rows(row_N, user_N)
