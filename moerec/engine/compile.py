@@ -10,6 +10,7 @@ from collections import deque
 import torch
 
 from moerec.engine.encoders import StreamedEncoder
+from moerec.engine.retrieval import CompiledRetrieval
 from moerec.engine.state import PastEvent, UserState
 from moerec.models.config import ModelConfig
 from moerec.models.recommender import MoERecommender
@@ -21,8 +22,9 @@ def main() -> int:
     config = ModelConfig(items=1, dim=8, layers=1, window=2, expert_dim=4)
     with torch.inference_mode():
         model = MoERecommender(config).eval()
-        encoder = StreamedEncoder(model, model.item_vectors(), 1)
-        encoder.encode([UserState(deque([PastEvent(1)]))])
+        items = model.item_vectors()
+        tastes = StreamedEncoder(model, items, 1).encode([UserState(deque([PastEvent(1)]))])
+        CompiledRetrieval(model, items).lists(tastes, [[]], [1])
     sys.stdout.write(f"kernels ready after {time.monotonic() - started:.1f} s\n")
     return 0
 

@@ -12,7 +12,14 @@ from torch.nn.functional import normalize
 
 from moerec.artifacts.bundle import Bundle
 from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder, is_streamable
-from moerec.engine.retrieval import cosine_scores, top_k
+from moerec.engine.retrieval import (
+    CompiledRetrieval,
+    Retrieval,
+    TorchRetrieval,
+    cosine_scores,
+    listed,
+    top_k,
+)
 from moerec.engine.state import HotUsers, PastEvent, Taste, UserState
 from moerec.errors import UsageError
 from moerec.models.loading import load_model
@@ -64,13 +71,18 @@ class Engine:
             self._items = self._model.item_vectors()
             self._unit_items = normalize(self._items, dim=1)
         hot_users = max(hot_users, FRAME_LIMIT)
-        self._encoder: Encoder
-        if self._device.type == "cpu" and is_streamable(self._model.config):
-            self._encoder = StreamedEncoder(self._model, self._items, hot_users + FRAME_LIMIT)
-        else:
-            self._encoder = ReplayEncoder(self._model, self._items)
+        self._encoder, self._retrieval = self._parts(hot_users + FRAME_LIMIT)
         self._users = HotUsers(store, self._indexes, self._reach, hot_users, self._encoder.release)
         self._lock = threading.Lock()
+
+    def _parts(self, slots: int) -> tuple[Encoder, Retrieval]:
+        """The compiled ones where they can run, else the model's own code."""
+        if self._device.type != "cpu":
+            return ReplayEncoder(self._model, self._items), TorchRetrieval(self._model, self._items)
+        retrieval = CompiledRetrieval(self._model, self._items)
+        if not is_streamable(self._model.config):
+            return ReplayEncoder(self._model, self._items), retrieval
+        return StreamedEncoder(self._model, self._items, slots), retrieval
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply for each request, in order; never raises for what a request holds."""
@@ -157,25 +169,18 @@ class Engine:
 
     def _rank(self, rankings: list[_Ranking]) -> list[ListReply]:
         tastes = self._tastes(rankings)
-        scores = self._model.score(
-            torch.stack([taste.vector for taste in tastes]),
-            torch.stack([taste.recent for taste in tastes]),
-            self._items,
+        lists = self._retrieval.lists(
+            tastes,
+            [ranking.excluded for ranking in rankings],
+            [ranking.k for ranking in rankings],
         )
-        take_out(scores, [ranking.excluded for ranking in rankings])
-        liked = [taste.liked for taste in tastes if taste.liked is not None]
-        scores = self._model.rerank(scores, torch.stack(liked) if liked else None)
-        k = max(ranking.k for ranking in rankings)
-        values, indexes = top_k(scores, k)
         return [
             ListReply(
-                self._scored(row_values[: ranking.k], row_indexes[: ranking.k]),
+                self._scored(values, indexes),
                 experts=taste.experts,
                 history_length=len(ranking.state.history),
             )
-            for ranking, taste, row_values, row_indexes in zip(
-                rankings, tastes, values.tolist(), indexes.tolist(), strict=True
-            )
+            for ranking, taste, (indexes, values) in zip(rankings, tastes, lists, strict=True)
         ]
 
     def _tastes(self, rankings: list[_Ranking]) -> list[Taste]:
@@ -195,8 +200,8 @@ class Engine:
             return ListReply([], fallback="unknown_item")
         scores = cosine_scores(self._items[index : index + 1], self._unit_items)
         take_out(scores, [[index, *self._known(request.exclude)]])
-        values, indexes = top_k(scores, request.k)
-        return ListReply(self._scored(values[0].tolist(), indexes[0].tolist()))
+        ((indexes, values),) = listed(*top_k(scores, request.k), [request.k])
+        return ListReply(self._scored(values, indexes))
 
     def _known(self, item_ids: Sequence[str]) -> list[int]:
         found = (self._indexes.get(ItemId(item_id), PADDING) for item_id in item_ids)
@@ -206,7 +211,6 @@ class Engine:
         return [
             ScoredItem(self._ids[index - 1], value)
             for value, index in zip(values, indexes, strict=True)
-            if value > -torch.inf
         ]
 
 

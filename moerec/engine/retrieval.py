@@ -1,12 +1,136 @@
-"""Exact top-k over item vectors.
+"""From a user's vector to a list: exact, over the whole catalogue.
 
-Letters: B queries, V items, D width of a vector. Column 0 of a score matrix is padding and never
-comes out.
+Letters: B users, V items, D width of a vector, n places of a list. Column 0 of a score matrix is padding
+and never comes out.
 """
 
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import logsigmoid, normalize
+
+from moerec.engine.kernels.lists import Asked, Scratch, Table, best_items
+from moerec.engine.state import Taste
+from moerec.models.liked import RERANKED, LikedHead
+from moerec.models.recommender import MoERecommender, take_out
+from moerec.models.transitions import LAST_ITEMS, shares
+
+List = tuple[list[int], list[float]]
+"""Item indexes and scores, best first; only items that may be in the list."""
+
+
+class Retrieval(Protocol):
+    """Makes lists of tastes. One thread at a time."""
+
+    def lists(
+        self, tastes: Sequence[Taste], excluded: Sequence[Sequence[int]], sizes: Sequence[int]
+    ) -> list[List]:
+        """The best `sizes[b]` items of each taste (fewer where there are fewer) without `excluded[b]`."""
+        ...
+
+
+class TorchRetrieval:
+    """Scores every item by the model's own code, on any device: the reference."""
+
+    def __init__(self, model: MoERecommender, items_VD: Tensor) -> None:
+        self._model = model
+        self._items = items_VD
+
+    def lists(
+        self, tastes: Sequence[Taste], excluded: Sequence[Sequence[int]], sizes: Sequence[int]
+    ) -> list[List]:
+        """As `Retrieval`."""
+        scores = self._model.score(
+            torch.stack([taste.vector for taste in tastes]),
+            torch.stack([taste.recent for taste in tastes]),
+            self._items,
+        )
+        take_out(scores, excluded)
+        liked = [taste.liked for taste in tastes if taste.liked is not None]
+        scores = self._model.rerank(scores, torch.stack(liked) if liked else None)
+        return listed(*top_k(scores, max(sizes)), sizes)
+
+
+class CompiledRetrieval:
+    """Cosines of all items in one product, and compiled kernels for the rest. For a CPU."""
+
+    def __init__(self, model: MoERecommender, items_VD: Tensor) -> None:
+        self._items = items_VD.float()
+        self._vectors = np.ascontiguousarray(self._items.numpy())
+        self._temperature = model.config.temperature
+        self._liked = model.liked if model.liked is not None and model.liked.weight > 0 else None
+        table = model.transitions
+        self._table = Table(
+            np.ascontiguousarray(table.neighbors.numpy()),
+            np.ascontiguousarray(table.chances.numpy()),
+            shares(torch.ones(1, LAST_ITEMS, dtype=torch.int64))[0].numpy(),
+            np.float32(table.weight.item()),
+            np.float32(model.config.temperature),
+        )
+        count = len(self._vectors)
+        self._scratch = Scratch(np.zeros(count, np.int64), np.zeros(count, np.float32))
+        self._next_number = 1
+
+    def lists(
+        self, tastes: Sequence[Taste], excluded: Sequence[Sequence[int]], sizes: Sequence[int]
+    ) -> list[List]:
+        """As `Retrieval`."""
+        users = torch.stack([taste.vector for taste in tastes])
+        least = RERANKED if self._liked is not None else 1
+        asked = Asked(
+            users.numpy(),
+            torch.stack([taste.recent for taste in tastes]).numpy(),
+            np.array([item for each in excluded for item in each], np.int64),
+            np.cumsum([len(each) for each in excluded]),
+            np.maximum(np.array(sizes), least),
+        )
+        width = min(int(asked.sizes_B.max()), len(self._vectors) - 1)
+        items = np.zeros((len(tastes), width), np.int64)
+        scores = np.full((len(tastes), width), -np.inf, np.float32)
+        best_items(
+            self._vectors,
+            (users @ self._items.T).numpy(),
+            self._table,
+            asked,
+            self._scratch,
+            self._next_number,
+            items,
+            scores,
+        )
+        self._next_number += len(tastes)
+        found, values = torch.from_numpy(items), torch.from_numpy(scores)
+        if self._liked is not None:
+            liked = torch.stack([taste.liked for taste in tastes if taste.liked is not None])
+            values, found = reranked(self._liked, values, found, liked, self._temperature)
+        return listed(values, found, sizes)
+
+
+def reranked(
+    head: LikedHead, scores_Bn: Tensor, items_Bn: Tensor, users_BG: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The lists with their first `RERANKED` places in a new order, as `LikedHead.rerank` gives it."""
+    first = min(RERANKED, items_Bn.shape[1])
+    bonus_BC = logsigmoid(head.logits(users_BG, items_Bn[:, :first]))
+    least_B1 = bonus_BC.masked_fill(scores_Bn[:, :first].isneginf(), torch.inf).amin(
+        1, keepdim=True
+    )
+    raised_BC = scores_Bn[:, :first] + head.weight * temperature * (bonus_BC - least_B1)
+    order_BC = raised_BC.sort(dim=1, descending=True, stable=True).indices
+    scores_Bn[:, :first] = raised_BC.gather(1, order_BC)
+    items_Bn[:, :first] = items_Bn[:, :first].gather(1, order_BC)
+    return scores_Bn, items_Bn
+
+
+def listed(values_Bn: Tensor, indexes_Bn: Tensor, sizes: Sequence[int]) -> list[List]:
+    """Each row cut to its size, and to where its items end."""
+    found = []
+    for size, items, scores in zip(sizes, indexes_Bn.tolist(), values_Bn.tolist(), strict=True):
+        kept = [score for score in scores[:size] if score > -torch.inf]
+        found.append((items[: len(kept)], kept))
+    return found
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,27 @@
-"""Exact top-k: order, exclusion, ties."""
+"""Lists: order, exclusion, ties; and the compiled lists beside those of the model's own code."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import normalize
 
-from moerec.engine.retrieval import cosine_scores, top_k
-from moerec.models.recommender import take_out
+from moerec.engine.retrieval import (
+    CompiledRetrieval,
+    Retrieval,
+    TorchRetrieval,
+    cosine_scores,
+    top_k,
+)
+from moerec.engine.state import Taste
+from moerec.models.config import ModelConfig
+from moerec.models.recommender import MoERecommender, take_out
+
+CONFIG = ModelConfig(items=300, dim=8, layers=1, window=2, expert_dim=4, neighbors=12)
+NO_TABLE, NO_WEIGHT = replace(CONFIG, neighbors=0), replace(CONFIG, temperature=0.1)
+LIKED = replace(CONFIG, liked_factors=3, liked_from=3.0)
 
 torch.set_num_threads(1)
 
@@ -51,3 +68,119 @@ def test_cosine_ignores_length() -> None:
     unit = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.6, 0.8]])
     scores = cosine_scores(torch.tensor([[5.0, 0.0]]), unit)
     assert scores.tolist() == [pytest.approx([0.0, 1.0, 0.6])]
+
+
+def model_of(config: ModelConfig, seed: int = 0) -> MoERecommender:
+    """Random vectors, a table where a third of the places are unused, a random head for "liked"."""
+    torch.manual_seed(seed)
+    model = MoERecommender(config).eval()
+    with torch.no_grad():
+        model.embedding.weight[1:].normal_()
+    table = model.transitions
+    if config.neighbors and config is not NO_WEIGHT:
+        table.weight.fill_(0.7)
+    for item in range(1, config.items + 1):
+        used = config.neighbors * 2 // 3
+        table.neighbors[item, :used] = torch.randperm(config.items)[:used].int() + 1
+        table.chances[item, :used] = torch.rand(used) * 0.2
+    if model.liked is not None:
+        for buffer in model.liked.buffers():
+            buffer.normal_()
+        model.liked.weight.fill_(1.5)
+    return model
+
+
+@torch.inference_mode()
+def taste_of(model: MoERecommender, seed: int) -> Taste:
+    """A direction, and 0 to 10 last items."""
+    draw = torch.Generator().manual_seed(seed)
+    vector = normalize(torch.randn(model.config.dim, generator=draw), dim=0)
+    recent = torch.randint(1, model.config.items + 1, (10,), generator=draw)
+    recent[seed % 11 :] = 0
+    liked = None
+    if model.liked is not None:
+        liked = torch.randn(2 * model.config.liked_factors + 2, generator=draw)
+    return Taste(vector, recent, [], liked)
+
+
+@torch.inference_mode()
+def both(model: MoERecommender) -> tuple[CompiledRetrieval, TorchRetrieval, Tensor]:
+    items = model.item_vectors()
+    return CompiledRetrieval(model, items), TorchRetrieval(model, items), items
+
+
+@torch.inference_mode()
+def listed_by(
+    retrieval: Retrieval, tastes: list[Taste], excluded: list[list[int]], sizes: list[int]
+) -> list[tuple[list[int], list[float]]]:
+    return retrieval.lists(tastes, excluded, sizes)
+
+
+def assert_same_lists(
+    ours: tuple[list[int], list[float]], theirs: tuple[list[int], list[float]]
+) -> None:
+    """Items whose scores differ by a rounding may change places."""
+    assert ours[1] == pytest.approx(theirs[1], abs=2e-6)
+    scores = dict(zip(*theirs, strict=True))
+    assert len(set(ours[0])) == len(ours[0])
+    for item, score in zip(*ours, strict=True):
+        assert scores.get(item, theirs[1][-1]) == pytest.approx(score, abs=2e-6)
+
+
+@pytest.mark.parametrize("config", [CONFIG, NO_TABLE, NO_WEIGHT, LIKED])
+def test_compiled_lists_are_the_models_own(config: ModelConfig) -> None:
+    """Sizes from one to more than there are, no exclusions to nearly all, repeated ones and padding too."""
+    model = model_of(config)
+    compiled, reference, _ = both(model)
+    draw = np.random.default_rng(1)
+    for turn in range(40):
+        batch = int(draw.integers(1, 9))
+        tastes = [taste_of(model, 100 * turn + place) for place in range(batch)]
+        excluded = [
+            draw.integers(0, config.items + 1, int(draw.choice([0, 1, 20, 2_000]))).tolist()
+            for _ in range(batch)
+        ]
+        sizes = draw.choice([1, 2, 10, 50, 299, 300, 10**12], batch).tolist()
+        ours = listed_by(compiled, tastes, excluded, sizes)
+        theirs = listed_by(reference, tastes, excluded, sizes)
+        for one, other, size, out in zip(ours, theirs, sizes, excluded, strict=True):
+            assert len(one[0]) == min(size, config.items - len(set(out) - {0}))
+            assert_same_lists(one, other)
+
+
+def test_an_excluded_item_never_comes_out() -> None:
+    """100,000 random cases: the best ones are excluded again and again, the followers among them."""
+    model = model_of(CONFIG)
+    compiled, _, _ = both(model)
+    draw = np.random.default_rng(0)
+    cases = 0
+    while cases < 100_000:
+        tastes = [taste_of(model, int(draw.integers(1 << 30))) for _ in range(50)]
+        out: list[list[int]] = [[] for _ in tastes]
+        for _ in range(40):
+            found = listed_by(compiled, tastes, out, [8] * 50)
+            for (items, _), excluded in zip(found, out, strict=True):
+                assert set(items).isdisjoint(excluded)
+                assert len(items) == min(8, CONFIG.items - len(set(excluded)))
+                excluded += draw.choice(items, 3).tolist() if items else []
+            cases += len(tastes)
+
+
+def test_equal_scores_go_to_the_lower_index_in_compiled_lists_too() -> None:
+    model = model_of(NO_TABLE)
+    with torch.no_grad():
+        model.embedding.weight[1:] = torch.eye(8)[torch.arange(CONFIG.items) % 4]
+    compiled, _, _ = both(model)
+    taste = Taste(torch.eye(8)[0], torch.zeros(10, dtype=torch.int64), [])
+    ((items, scores),) = listed_by(compiled, [taste], [[5]], [80])
+    assert items == [*[i for i in range(1, 301, 4) if i != 5], *[2, 3, 4, 6, 7, 8]]
+    assert scores == [1.0] * 74 + [0.0] * 6
+
+
+def test_a_list_leaves_nothing_behind_for_the_next() -> None:
+    model = model_of(CONFIG)
+    compiled, _, _ = both(model)
+    tastes = [taste_of(model, seed) for seed in (7, 8)]
+    first = listed_by(compiled, tastes, [[], [1, 2]], [10, 20])
+    listed_by(compiled, [taste_of(model, 99)], [list(range(1, 250))], [300])
+    assert listed_by(compiled, tastes, [[], [1, 2]], [10, 20]) == first

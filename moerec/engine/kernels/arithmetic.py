@@ -74,6 +74,15 @@ def linear(x_ND: Floats, w_DM: Floats, out_NM: Floats, rows: int) -> None:
 
 
 @compiled
+def dot(x_D: Floats, y_D: Floats) -> np.float32:
+    """x . y"""
+    total = np.float32(0.0)
+    for place in range(len(x_D)):
+        total += x_D[place] * y_D[place]
+    return total
+
+
+@compiled
 def rms_norm(x_D: Floats, weight_D: Floats, out_D: Floats) -> None:
     """out = x / sqrt(mean(x^2) + eps) * weight."""
     squares = np.float32(0.0)

@@ -1,0 +1,191 @@
+"""The best items of a user: the nearest vectors, raised by what usually follows the last items.
+
+Letters: B users, V items, D width, K neighbours of an item, R last items of a history, n places of a list.
+
+The score of an item is temperature * log(odds), odds = exp(cosine / temperature) + weight * chance (see
+`moerec.models.transitions`). Who is nobody's neighbour keeps its cosine, so the best items are among the
+nearest n and the neighbours; of these, one that cannot reach the list even with the cosine of the last of
+the nearest is not looked at.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moerec.engine.kernels.arithmetic import Floats, Ints, compiled, dot, exp
+
+
+class Table(NamedTuple):
+    """`moerec.models.transitions.Transitions` as arrays; `shares_R` is what each of the last items counts."""
+
+    neighbors_VK: NDArray[np.int32]
+    chances_VK: Floats
+    shares_R: Floats
+    weight: np.float32
+    temperature: np.float32
+
+
+class Asked(NamedTuple):
+    """B lists: `sizes_B` places each, without the items `excluded_N[ends_B[b - 1]:ends_B[b]]`."""
+
+    users_BD: Floats
+    recent_BR: Ints
+    excluded_N: Ints
+    ends_B: Ints
+    sizes_B: Ints
+
+
+class Scratch(NamedTuple):
+    """Reused from list to list: `marks_V` holds the number of the list that leaves an item out, or has it
+    already; `chances_V` is zero between two lists."""
+
+    marks_V: Ints
+    chances_V: Floats
+
+
+@compiled
+def best_items(
+    vectors_VD: Floats,
+    cosines_BV: Floats,
+    table: Table,
+    asked: Asked,
+    scratch: Scratch,
+    first_number: int,
+    items_Bn: Ints,
+    scores_Bn: Floats,
+) -> None:
+    """Each list, best first, of equals the lower index first; places beyond a list's end are item 0.
+
+    Lists are numbered from `first_number`, a number never used with this `scratch` before.
+    """
+    near_n, cosines_n = (
+        np.empty(items_Bn.shape[1], np.int64),
+        np.empty(items_Bn.shape[1], np.float32),
+    )
+    touched = np.empty(table.neighbors_VK.shape[1] * asked.recent_BR.shape[1], np.int64)
+    for row in range(len(items_Bn)):
+        size, number = min(asked.sizes_B[row], len(vectors_VD) - 1), first_number + row
+        for place in range(asked.ends_B[row - 1] if row else 0, asked.ends_B[row]):
+            scratch.marks_V[asked.excluded_N[place]] = number
+        near = nearest(cosines_BV[row], scratch.marks_V, number, near_n[:size], cosines_n[:size])
+        followers = 0
+        if table.weight > 0:
+            followers = add_chances(table, asked.recent_BR[row], scratch.chances_V, touched)
+        items, keys, count = items_Bn[row, :size], scores_Bn[row, :size], 0
+        for place in range(near):
+            item = near_n[place]
+            scratch.marks_V[item] = number
+            key = raised(table, cosines_n[place], scratch.chances_V[item])
+            count = offer(items, keys, count, item, key)
+        for place in range(followers):
+            item = touched[place]
+            if scratch.marks_V[item] != number:
+                # At best it is as near as the last of the nearest. That list is full, or had them all.
+                chance = scratch.chances_V[item]
+                if raised(table, cosines_n[0], chance) >= keys[0]:
+                    cosine = dot(asked.users_BD[row], vectors_VD[item])
+                    count = offer(items, keys, count, item, raised(table, cosine, chance))
+            scratch.chances_V[item] = np.float32(0.0)
+        unheap(items, keys, count)
+        if table.weight > 0:
+            for place in range(count):
+                keys[place] = table.temperature * np.log(keys[place])
+
+
+@compiled
+def add_chances(table: Table, recent_R: Ints, chances_V: Floats, touched: Ints) -> int:
+    """chances += how likely each item follows the recent ones; `touched` gets the items, once each."""
+    total = np.float32(0.0)
+    for age in range(len(recent_R)):
+        if recent_R[age] != 0:
+            total += table.shares_R[age]
+    count = 0
+    for age in range(len(recent_R)):
+        item = recent_R[age]
+        if item == 0:
+            continue
+        share = table.shares_R[age] / total
+        for place in range(table.neighbors_VK.shape[1]):
+            chance = table.chances_VK[item, place] * share
+            if chance > 0:
+                follower = table.neighbors_VK[item, place]
+                if chances_V[follower] == 0:
+                    touched[count] = follower
+                    count += 1
+                chances_V[follower] += chance
+    return count
+
+
+@compiled
+def raised(table: Table, cosine: np.float32, chance: np.float32) -> np.float32:
+    """What a list is ordered by: the odds, or the cosine where the table has no weight."""
+    if table.weight > 0:
+        return exp(cosine / table.temperature) + table.weight * chance
+    return cosine
+
+
+@compiled
+def sift_down(items_n: Ints, keys_n: Floats, count: int) -> None:
+    """Restores the heap after its root was replaced: the root is the worst, of equals the higher index."""
+    place = 0
+    while True:
+        worst, child = place, 2 * place + 1
+        for other in (child, child + 1):
+            if other < count and (
+                keys_n[other] < keys_n[worst]
+                or (keys_n[other] == keys_n[worst] and items_n[other] > items_n[worst])
+            ):
+                worst = other
+        if worst == place:
+            return
+        items_n[place], items_n[worst] = items_n[worst], items_n[place]
+        keys_n[place], keys_n[worst] = keys_n[worst], keys_n[place]
+        place = worst
+
+
+@compiled
+def offer(items_n: Ints, keys_n: Floats, count: int, item: int, key: np.float32) -> int:
+    """Puts an item into the heap of the best n if it is one of them; how many are in there then."""
+    if count == len(items_n):
+        if key < keys_n[0] or (key == keys_n[0] and item > items_n[0]):
+            return count
+        items_n[0], keys_n[0] = item, key
+        sift_down(items_n, keys_n, count)
+        return count
+    place = count
+    while place > 0:
+        above = (place - 1) // 2
+        better = keys_n[above] > key or (keys_n[above] == key and items_n[above] < item)
+        if not better:
+            break
+        items_n[place], keys_n[place] = items_n[above], keys_n[above]
+        place = above
+    items_n[place], keys_n[place] = item, key
+    return count + 1
+
+
+@compiled
+def nearest(
+    cosines_V: Floats, marks_V: Ints, list_number: int, items_n: Ints, keys_n: Floats
+) -> int:
+    """The n nearest items that are not marked, as a heap; how many there are."""
+    count, worst = 0, np.float32(-np.inf)
+    for item in range(1, len(cosines_V)):
+        if cosines_V[item] <= worst or marks_V[item] == list_number:
+            continue
+        count = offer(items_n, keys_n, count, item, cosines_V[item])
+        if count == len(items_n):
+            worst = keys_n[0]
+    return count
+
+
+@compiled
+def unheap(items_n: Ints, keys_n: Floats, count: int) -> None:
+    """A heap of `count` entries becomes a list, best first; what is behind it becomes item 0."""
+    for left in range(count - 1, 0, -1):
+        items_n[0], items_n[left] = items_n[left], items_n[0]
+        keys_n[0], keys_n[left] = keys_n[left], keys_n[0]
+        sift_down(items_n, keys_n, left)
+    for place in range(count, len(items_n)):
+        items_n[place], keys_n[place] = 0, -np.inf
