@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
-from moerec.api.schemas import RecommendedItem
+from moerec.api.answers import Item
 from moerec.artifacts.bundle import Bundle, PopularItem
 
 
@@ -30,12 +30,12 @@ class Catalogue:
 
     def popular_items(
         self, k: int, exclude: Collection[str] = (), category: str | None = None
-    ) -> list[RecommendedItem]:
+    ) -> list[Item]:
         """The `k` most popular items, of one category if given; fewer if there are no more.
 
         An item's score is the number of its events in the training data.
         """
-        found: list[RecommendedItem] = []
+        found: list[Item] = []
         for item in self.popular:
             if len(found) == k:
                 break
@@ -43,13 +43,6 @@ class Catalogue:
                 continue
             if category is not None and category not in self.categories[item.item_id]:
                 continue
-            found.append(
-                RecommendedItem(
-                    item_id=item.item_id,
-                    title=self.titles.get(item.item_id),
-                    rank=len(found) + 1,
-                    score=item.count,
-                    source="popular",
-                )
-            )
+            title = self.titles.get(item.item_id)
+            found.append(Item(item.item_id, title, len(found) + 1, float(item.count), "popular"))
         return found

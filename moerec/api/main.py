@@ -16,6 +16,7 @@ from moerec import __version__
 from moerec.api.description import describe
 from moerec.api.errors import add_error_handlers
 from moerec.api.gateway import open_gateway
+from moerec.api.hot import Front
 from moerec.api.middleware import RequestMiddleware
 from moerec.api.routes import docs, events, health, items, recommendations
 from moerec.artifacts.bundle import Bundle, read_bundle
@@ -38,7 +39,7 @@ def create_app(
     bundle: Bundle | None = None,
     engine: EngineClient | None = None,
     store: EventStore | None = None,
-) -> FastAPI:
+) -> Front:
     """The gateway as an ASGI application.
 
     Nothing is opened before the application starts. Parts that are given here are used in place of
@@ -54,7 +55,7 @@ def create_app(
             app.state.gateway = gateway
             yield
 
-    app = FastAPI(
+    app = Front(
         title="moerec",
         version=__version__,
         lifespan=lifespan,
@@ -67,6 +68,7 @@ def create_app(
     docs.mount_assets(app)
     add_error_handlers(app)
     app.add_middleware(RequestMiddleware, metrics=metrics, max_body_bytes=settings.max_body_bytes)
+    app.take_short_way(metrics, settings.max_body_bytes)
     describe(app)
     return app
 

@@ -6,7 +6,6 @@ import time
 from secrets import token_hex
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moerec.api.errors import ApiError, problem
@@ -16,7 +15,7 @@ from moerec.observability.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 UNMATCHED: Final = "unmatched"
-_REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class RequestMiddleware:
@@ -33,9 +32,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        own_id = given if _REQUEST_ID.fullmatch(given) else token_hex(8)
+        own_id, length = _own_id_and_length(scope)
         token = request_id.set(own_id)
         status = 0
 
@@ -43,11 +40,11 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = own_id
+                message["headers"].append((b"x-request-id", own_id.encode()))
             await send(message)
 
         try:
-            if self._announces_too_much(headers):
+            if length > self._max_body_bytes:
                 await self._too_large()(scope, receive, send_with_id)
             else:
                 await self._app(scope, self._limited(receive), send_with_id)
@@ -60,10 +57,6 @@ class RequestMiddleware:
             route = getattr(scope.get("route"), "path_format", UNMATCHED)
             self._metrics.request(route, scope["method"], status, time.perf_counter() - start)
             request_id.reset(token)
-
-    def _announces_too_much(self, headers: Headers) -> bool:
-        length = headers.get("content-length", "")
-        return length.isdecimal() and int(length) > self._max_body_bytes
 
     def _limited(self, receive: Receive) -> Receive:
         """Counts a body that did not say its length."""
@@ -84,3 +77,14 @@ class RequestMiddleware:
 
     def _limit_text(self) -> str:
         return f"A request body may have {self._max_body_bytes} bytes."
+
+
+def _own_id_and_length(scope: Scope) -> tuple[str, int]:
+    """The request's id, the caller's or a new one, and the announced length of its body, 0 if none is."""
+    own_id, length = "", 0
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            own_id = value.decode()
+        elif name == b"content-length" and value.isdigit():
+            length = int(value)
+    return own_id or token_hex(8), length

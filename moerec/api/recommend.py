@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Final
 
+from moerec.api.answers import Answer, Item, Model, Spent, Why
 from moerec.api.catalogue import Catalogue
-from moerec.api.schemas import (
-    Fallback,
-    ModelInfo,
-    Recommendations,
-    RecommendationsIn,
-    RecommendedItem,
-    Timings,
-)
 from moerec.errors import EngineUnavailableError, StorageError
 from moerec.observability.metrics import Metrics
 from moerec.store.cache import AnswerCache
@@ -53,25 +46,21 @@ class RecommendService:
     similar_cache: AnswerCache[ListReply]
     deadline_s: float
 
-    async def recommend(self, query: RecommendationsIn) -> Recommendations:
-        """The list for a user or a history."""
+    async def recommend(self, query: RecommendRequest) -> Answer:
+        """The list for a user or a history, or for nobody."""
         start = time.perf_counter()
         if query.user_id is None and query.history is None:
-            items = self.catalogue.popular_items(query.k, set(query.exclude_item_ids))
+            items = self.catalogue.popular_items(query.k, set(query.exclude))
             return self._fallback("anonymous", items, start)
-        reply = await self._ask(
-            RecommendRequest(
-                query.user_id, query.history, query.k, query.exclude_item_ids, query.exclude_seen
-            )
-        )
+        reply = await self._ask(query)
         if reply.fallback is None:
             return self._from_model(reply, start)
-        exclude = set(query.exclude_item_ids)
+        exclude = set(query.exclude)
         if query.exclude_seen and reply.fallback != "unknown_user":
             exclude.update(await self._seen(query))
         return self._fallback(reply.fallback, self.catalogue.popular_items(query.k, exclude), start)
 
-    async def similar(self, item_id: str, k: int) -> Recommendations:
+    async def similar(self, item_id: str, k: int) -> Answer:
         """The items nearest to an item."""
         start = time.perf_counter()
         key = (self.catalogue.version, item_id, k)
@@ -86,7 +75,7 @@ class RecommendService:
             self.similar_cache.put(key, reply)
         return self._from_model(reply, start, cached=known is not None)
 
-    def popular(self, k: int, category: str | None) -> Recommendations:
+    def popular(self, k: int, category: str | None) -> Answer:
         """The most popular items: what was asked for here, and so no fallback."""
         start = time.perf_counter()
         return self._answer(self.catalogue.popular_items(k, category=category), start)
@@ -104,7 +93,7 @@ class RecommendService:
         logger.warning("The engine answered %s", reply)
         return ListReply([], fallback="engine_error")
 
-    async def _seen(self, query: RecommendationsIn) -> Collection[str]:
+    async def _seen(self, query: RecommendRequest) -> Collection[str]:
         """The items that the user has seen, if the store says so within half the deadline."""
         if query.history is not None or query.user_id is None:
             return query.history or ()
@@ -115,53 +104,45 @@ class RecommendService:
             logger.warning("The user's seen items are not known: %s", error)
             return ()
 
-    def _from_model(
-        self, reply: ListReply, start: float, *, cached: bool = False
-    ) -> Recommendations:
+    def _from_model(self, reply: ListReply, start: float, *, cached: bool = False) -> Answer:
         self.metrics.experts(reply.experts)
         titles = self.catalogue.titles
         items = [
-            RecommendedItem(
-                item_id=item.item_id,
-                title=titles.get(item.item_id),
-                rank=rank,
-                score=item.score,
-                source="model",
-            )
+            Item(item.item_id, titles.get(item.item_id), rank, item.score, "model")
             for rank, item in enumerate(reply.items, start=1)
         ]
         return self._answer(items, start, reply=reply, cached=cached)
 
-    def _fallback(self, code: str, items: list[RecommendedItem], start: float) -> Recommendations:
+    def _fallback(self, code: str, items: list[Item], start: float) -> Answer:
         self.metrics.fallback(code)
         reason = f"{_REASONS.get(code, code)}, so these items are the popular ones."
         answer = self._answer(items, start)
-        answer.fallback = Fallback(code=code, reason=reason)
+        answer.fallback = Why(code, reason)
         answer.degraded = "popular" if code in _FAULTS else None
         return answer
 
     def _answer(
         self,
-        items: list[RecommendedItem],
+        items: list[Item],
         start: float,
         *,
         reply: ListReply | None = None,
         cached: bool = False,
-    ) -> Recommendations:
+    ) -> Answer:
         experts = reply.experts if reply else []
-        return Recommendations(
+        return Answer(
             recommendation_id=token_hex(16),
             items=items,
-            model=ModelInfo(
-                version=self.catalogue.version,
-                experts_active=sum(map(len, experts)) / len(experts) if experts else None,
-                experts=experts,
+            model=Model(
+                self.catalogue.version,
+                sum(map(len, experts)) / len(experts) if experts else None,
+                experts,
             ),
             fallback=None,
             degraded=None,
             cached=cached,
-            timings_ms=Timings(
-                total=round(1000 * (time.perf_counter() - start), 3),
-                engine=round(reply.engine_ms, 3) if reply and not cached else None,
+            timings_ms=Spent(
+                round(1000 * (time.perf_counter() - start), 3),
+                round(reply.engine_ms, 3) if reply and not cached else None,
             ),
         )

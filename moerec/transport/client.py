@@ -135,11 +135,12 @@ class GrpcEngineClient:
         caller = _Waiting(request, loop.time() + timeout_s, loop.create_future())
         self._waiting.append(caller)
         self._wake.set()
+        # `asyncio.timeout` would cost three times as much.
+        timer = loop.call_at(caller.deadline, _give_up, caller.future, timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
-                return await caller.future
-        except TimeoutError:
-            raise _too_slow(timeout_s) from None
+            return await caller.future
+        finally:
+            timer.cancel()
 
     async def close(self) -> None:
         self._closed = True
@@ -256,6 +257,11 @@ _CHANNEL_OPTIONS: Final = [
     ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
     ("grpc.enable_http_proxy", 0),
 ]
+
+
+def _give_up(future: asyncio.Future[Reply], timeout_s: float) -> None:
+    if not future.done():
+        future.set_exception(_too_slow(timeout_s))
 
 
 def _too_slow(timeout_s: float) -> EngineUnavailableError:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from moerec.api.errors import problem_responses
 from moerec.api.gateway import GatewayDep
-from moerec.api.routes.answers import answer
+from moerec.api.routes.lists import listed
 from moerec.api.schemas import DEFAULT_K, Id, K, Recommendations
 
 router = APIRouter(tags=["items"])
@@ -24,7 +24,7 @@ async def get_similar(
     k: K = DEFAULT_K,
 ) -> Response:
     """The nearest items by the model's item vectors; repeated from a cache for a while."""
-    return answer(await gateway.recommend.similar(item_id, k))
+    return listed(await gateway.recommend.similar(item_id, k))
 
 
 @router.get(
@@ -39,4 +39,4 @@ async def get_popular(
     category: Annotated[Id | None, Query(description="Only items of this category.")] = None,
 ) -> Response:
     """The items with the most events in the training data, the same for everybody."""
-    return answer(gateway.recommend.popular(k, category))
+    return listed(gateway.recommend.popular(k, category))

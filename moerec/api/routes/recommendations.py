@@ -6,8 +6,9 @@ from fastapi import APIRouter, Path, Response
 
 from moerec.api.errors import problem_responses
 from moerec.api.gateway import GatewayDep
-from moerec.api.routes.answers import answer
+from moerec.api.routes.lists import listed
 from moerec.api.schemas import DEFAULT_K, Id, K, Recommendations, RecommendationsIn
+from moerec.transport.frames import RecommendRequest
 
 router = APIRouter(tags=["recommendations"])
 
@@ -24,7 +25,10 @@ async def post_recommendations(query: RecommendationsIn, gateway: GatewayDep) ->
     Always answers with a list: where the model has no answer, the list holds popular items and
     `fallback` says why.
     """
-    return answer(await gateway.recommend.recommend(query))
+    request = RecommendRequest(
+        query.user_id, query.history, query.k, query.exclude_item_ids, query.exclude_seen
+    )
+    return listed(await gateway.recommend.recommend(request))
 
 
 @router.get(
@@ -39,4 +43,4 @@ async def get_recommendations(
     k: K = DEFAULT_K,
 ) -> Response:
     """The same for one stored user, for a browser or curl."""
-    return answer(await gateway.recommend.recommend(RecommendationsIn(user_id=user_id, k=k)))
+    return listed(await gateway.recommend.recommend(RecommendRequest(user_id, None, k)))

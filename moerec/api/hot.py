@@ -1,0 +1,157 @@
+"""The short way for the requests that are nearly all of them: well-formed ones for a list.
+
+    GET /v1/users/{user_id}/recommendations[?k=N]      POST /v1/recommendations
+
+They are read and answered without routing, dependencies and model classes, by the same services. Whatever
+is unusual, a fault above all, goes the long way with its body unread or given again: there it is refused
+with all the care that takes time. A test holds the two ways to the same answers.
+"""
+
+import re
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+from fastapi import FastAPI
+from msgspec import Meta
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from moerec.api.answers import JSON, body, headers
+from moerec.api.gateway import Gateway
+from moerec.api.middleware import RequestMiddleware
+from moerec.api.schemas import DEFAULT_K, MOST_IDS, MOST_K
+from moerec.observability.metrics import Metrics
+from moerec.transport.frames import RecommendRequest
+
+USERS: Final = "/v1/users/"
+LISTS: Final = "/recommendations"
+USER_ROUTE: Final = "/v1/users/{user_id}/recommendations"
+ROUTE: Final = "/v1/recommendations"
+
+_ID: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+_LENGTH_ONLY: Final = re.compile(rb"k=([1-9][0-9]{0,2})")
+
+_Id = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+_Ids = Annotated[list[_Id], Meta(max_length=MOST_IDS)]
+
+
+class _Query(msgspec.Struct, forbid_unknown_fields=True):
+    """`schemas.RecommendationsIn`"""
+
+    user_id: _Id | None = None
+    history: _Ids | None = None
+    k: Annotated[int, Meta(ge=1, le=MOST_K)] = DEFAULT_K
+    exclude_item_ids: _Ids = []
+    exclude_seen: bool = True
+
+
+_query = msgspec.json.Decoder(_Query)
+
+
+class Asked(NamedTuple):
+    """What a request on the short way asks for; `path_format` is its route's, for the metrics."""
+
+    request: RecommendRequest
+    path_format: str
+
+
+class Front(FastAPI):
+    """The gateway's application: the short way where it leads, FastAPI's otherwise."""
+
+    _short: ASGIApp | None = None
+    _largest_body = 0
+
+    def take_short_way(self, metrics: Metrics, max_body_bytes: int) -> None:
+        """From now on; before this there is none."""
+        self._largest_body = max_body_bytes
+        self._short = RequestMiddleware(
+            self._answer, metrics=metrics, max_body_bytes=max_body_bytes
+        )
+
+    def take_long_way(self) -> None:
+        """Every request goes through FastAPI from now on."""
+        self._short = None
+
+    @property
+    def has_short_way(self) -> bool:
+        """Whether there is one."""
+        return self._short is not None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and self._short is not None:
+            path: str = scope["path"]
+            asked: Asked | None = None
+            if scope["method"] == "GET":
+                asked = _of_user(path, scope["query_string"])
+            elif path == ROUTE and scope["method"] == "POST" and self._is_json(scope):
+                receive, given = await _whole(receive)
+                asked = _of_query(given)
+            if asked is not None:
+                scope["route"] = asked
+                await self._short(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+    async def _answer(self, scope: Scope, _: Receive, send: Send) -> None:
+        """The route of the short way."""
+        gateway: Gateway = self.state.gateway
+        made = await gateway.recommend.recommend(scope["route"].request)
+        given = body(made)
+        named = headers(made) | {"Content-Type": JSON, "Content-Length": str(len(given))}
+        raw = [(name.lower().encode(), value.encode()) for name, value in named.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+        await send({"type": "http.response.body", "body": given})
+
+    def _is_json(self, scope: Scope) -> bool:
+        """A body of JSON with a length that may be read: others are refused the long way."""
+        kind, length = b"", b""
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                kind = value
+            elif name == b"content-length":
+                length = value
+        return (
+            kind == b"application/json" and length.isdigit() and int(length) <= self._largest_body
+        )
+
+
+def _of_user(path: str, query: bytes) -> Asked | None:
+    if not (path.startswith(USERS) and path.endswith(LISTS)):
+        return None
+    user_id, k = path[len(USERS) : -len(LISTS)], DEFAULT_K
+    if query:
+        given = _LENGTH_ONLY.fullmatch(query)
+        if given is None or (k := int(given[1])) > MOST_K:
+            return None
+    if _ID.fullmatch(user_id) is None:
+        return None
+    return Asked(RecommendRequest(user_id, None, k), USER_ROUTE)
+
+
+def _of_query(given: bytes | None) -> Asked | None:
+    if given is None:
+        return None
+    try:
+        query = _query.decode(given)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    request = RecommendRequest(
+        query.user_id, query.history, query.k, query.exclude_item_ids, query.exclude_seen
+    )
+    return Asked(request, ROUTE)
+
+
+async def _whole(receive: Receive) -> tuple[Receive, bytes | None]:
+    """The body if it came in one piece; and what gives that piece again."""
+    first = await receive()
+    is_whole = first["type"] == "http.request" and not first.get("more_body", False)
+    again: Message | None = first
+
+    async def replay() -> Message:
+        nonlocal again
+        if again is None:
+            return await receive()
+        message, again = again, None
+        return message
+
+    return replay, first.get("body", b"") if is_whole else None

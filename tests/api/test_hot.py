@@ -1,0 +1,190 @@
+"""The short way and the long way: the same answers to the same requests."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from moerec.api.hot import Front
+from moerec.api.main import create_app
+from moerec.api.schemas import Recommendations
+from moerec.settings import Settings
+from moerec.transport.client import LocalEngineClient
+from tests.api.toy import ITEMS, ToyEngine, running, toy_bundle
+
+IDS = st.one_of(
+    st.sampled_from(
+        [*ITEMS[:4], "ann", "a/b", "é", "", " ", "x" * 256, "x" * 257, "a\nb", "\x7f", "a%2Fb"]
+    ),
+    st.text(max_size=6),
+)
+JSON_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-1, 101),
+    st.floats(-1, 12),
+    IDS,
+    st.lists(IDS, max_size=3),
+)
+FIELDS = ["user_id", "history", "k", "exclude_item_ids", "exclude_seen"]
+LENGTHS = ["", "?k=3", "?k=100", "?k=101", "?k=0", "?k=03", "?k=x", "?k=3&k=4", "?a=1", "?k="]
+QUERIES = st.one_of(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "user_id": st.one_of(IDS, st.none()),
+            "history": st.one_of(st.lists(IDS, max_size=4), st.none()),
+            "k": st.integers(0, 101),
+            "exclude_item_ids": st.lists(IDS, max_size=4),
+            "exclude_seen": st.booleans(),
+        },
+    ),
+    st.dictionaries(st.sampled_from([*FIELDS, "more"]), JSON_VALUES, max_size=4),
+    JSON_VALUES,
+)
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+    """Two gateways over one bundle, of which the second has no short way."""
+    folder = tmp_path_factory.mktemp("gateways")
+    bundle = toy_bundle(folder / "bundle")
+
+    def app(name: str) -> Front:
+        engine = ToyEngine(bundle.version)
+        engine.events["ann"] = ["i1"]
+        chosen = Settings.load(database_url=f"sqlite:///{folder}/{name}.db", deadline_ms=5000)
+        return create_app(chosen, bundle=bundle, engine=LocalEngineClient(engine))
+
+    long = app("long")
+    long.take_long_way()
+    with running(app("short")) as one, running(long) as other:
+        yield one, other
+
+
+def assert_same(one: httpx.Response, other: httpx.Response) -> None:
+    assert one.status_code == other.status_code
+    assert set(one.headers) == set(other.headers)
+    assert one.headers["Content-Type"] == other.headers["Content-Type"]
+    assert content(one) == content(other)
+
+
+def content(response: httpx.Response) -> Any:
+    """The answer without what differs from request to request; if it is a list, as the schema has it."""
+    found = response.json()
+    if response.status_code == 200:
+        Recommendations.model_validate_json(response.content, strict=True)
+        assert set(found) == set(Recommendations.model_fields)
+    for name in ("recommendation_id", "timings_ms", "request_id"):
+        found.pop(name, None)
+    return found
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(user=IDS, query=st.sampled_from(LENGTHS))
+def test_lists_of_users(ways: tuple[httpx.Client, httpx.Client], user: str, query: str) -> None:
+    path = f"/v1/users/{quote(user, safe='')}/recommendations{query}"
+    assert_same(*(way.get(path) for way in ways))
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(query=QUERIES)
+def test_lists_by_query(ways: tuple[httpx.Client, httpx.Client], query: Any) -> None:
+    given_body = json.dumps(query).encode()
+    kind = {"Content-Type": "application/json"}
+    one, other = (way.post("/v1/recommendations", content=given_body, headers=kind) for way in ways)
+    assert_same(one, other)
+
+
+@pytest.mark.parametrize(
+    "given_body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"history": ["\\ud800"]}',
+        b'{"k": 1.0}',
+        b'{"k": 1e1}',
+        b'{"k": 3, "k": 4, "history": ["i1"]}',
+        b'{"history": ["i1"]} ',
+        b'{"history": ["i1"]}x',
+        b'{"history": [NaN]}',
+        b'{"k": 99999999999999999999}',
+        b'{"exclude_seen": 1}',
+        b'{"history": ["' + b'i1", "' * 999 + b'i1"]}',
+        b'{"history": ["' + b'i1", "' * 1000 + b'i1"]}',
+        b'{"history": ["' + b"x" * 2_000_000 + b'"]}',
+    ],
+)
+def test_bodies_that_are_odd(ways: tuple[httpx.Client, httpx.Client], given_body: bytes) -> None:
+    kind = {"Content-Type": "application/json"}
+    one, other = (way.post("/v1/recommendations", content=given_body, headers=kind) for way in ways)
+    assert_same(one, other)
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/json; charset=utf-8", "", "application/xml"]
+)
+def test_bodies_of_other_kinds(ways: tuple[httpx.Client, httpx.Client], kind: str) -> None:
+    given_body = b'{"history": ["i1"]}'
+    one, other = (
+        way.post("/v1/recommendations", content=given_body, headers={"Content-Type": kind})
+        for way in ways
+    )
+    assert_same(one, other)
+
+
+def test_a_body_in_pieces_and_without_a_length(ways: tuple[httpx.Client, httpx.Client]) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b'{"history": '
+        yield b'["i1"]}'
+
+    kind = {"Content-Type": "application/json"}
+    one, other = (way.post("/v1/recommendations", content=pieces(), headers=kind) for way in ways)
+    assert_same(one, other)
+    assert one.status_code == 200
+
+
+def test_both_ways_are_counted_alike(ways: tuple[httpx.Client, httpx.Client]) -> None:
+    """The labels of a route do not tell which way its requests went."""
+    counted = []
+    for way in ways:
+        way.get("/v1/users/ann/recommendations")
+        way.post("/v1/recommendations", json={"history": ["i1"]})
+        lines = way.get("/metrics").text.splitlines()
+        counted.append(
+            {line.rpartition(" ")[0] for line in lines if line.startswith("moerec_requests_total")}
+        )
+    for route, method in (
+        ("/v1/users/{user_id}/recommendations", "GET"),
+        ("/v1/recommendations", "POST"),
+    ):
+        label = f'moerec_requests_total{{method="{method}",route="{route}",status="200"}}'
+        assert label in counted[0] & counted[1]
+
+
+def test_the_callers_request_id_comes_back(ways: tuple[httpx.Client, httpx.Client]) -> None:
+    for way in ways:
+        for given_id, same in (("abc-1", True), ("x" * 129, False)):
+            answer = way.get("/v1/users/ann/recommendations", headers={"X-Request-Id": given_id})
+            assert (answer.headers["X-Request-Id"] == given_id) == same
+
+
+def test_the_long_way_is_the_long_way(tmp_path: Path) -> None:
+    """Or the other tests would compare the short way with itself."""
+    chosen = Settings.load(database_url=f"sqlite:///{tmp_path}/events.db")
+    app = create_app(chosen, bundle=toy_bundle(tmp_path / "bundle"))
+    assert app.has_short_way
+    app.take_long_way()
+    assert not app.has_short_way
