@@ -86,12 +86,12 @@ class RecommendService:
             reply = await self.engine.ask(request, self.deadline_s)
         except EngineUnavailableError:
             self.metrics.engine_up(False)
-            return ListReply([], fallback="engine_unavailable")
+            return ListReply([], [], fallback="engine_unavailable")
         self.metrics.engine_up(True)
         if isinstance(reply, ListReply):
             return reply
         logger.warning("The engine answered %s", reply)
-        return ListReply([], fallback="engine_error")
+        return ListReply([], [], fallback="engine_error")
 
     async def _seen(self, query: RecommendRequest) -> Collection[str]:
         """The items that the user has seen, if the store says so within half the deadline."""
@@ -108,8 +108,10 @@ class RecommendService:
         self.metrics.experts(reply.experts)
         titles = self.catalogue.titles
         items = [
-            Item(item.item_id, titles.get(item.item_id), rank, item.score, "model")
-            for rank, item in enumerate(reply.items, start=1)
+            Item(item_id, titles.get(item_id), rank, score, "model")
+            for rank, (item_id, score) in enumerate(
+                zip(reply.item_ids, reply.scores, strict=True), start=1
+            )
         ]
         return self._answer(items, start, reply=reply, cached=cached)
 

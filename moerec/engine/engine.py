@@ -36,7 +36,6 @@ from moerec.transport.frames import (
     RecommendRequest,
     Reply,
     Request,
-    ScoredItem,
     SimilarRequest,
 )
 from moerec.types import PADDING, ItemId, StoredEvent, UserId
@@ -152,18 +151,18 @@ class Engine:
         excluded = self._known(request.exclude)
         if request.history is not None:
             if not request.history:
-                return ListReply([], fallback="empty_history")
+                return ListReply([], [], fallback="empty_history")
             seen = self._known(request.history)
             state = UserState(deque(map(PastEvent, seen[-self._reach :])), passing=True)
         elif request.user_id is not None:
             state = self._users.get(UserId(request.user_id))
             if state.last_number == 0:
-                return ListReply([], fallback="unknown_user")
+                return ListReply([], [], fallback="unknown_user")
             seen = list(state.seen.values())
         else:
             raise UsageError("A recommend request names neither a user nor a history.")
         if not state.history:
-            return ListReply([], fallback="no_known_items")
+            return ListReply([], [], fallback="no_known_items")
         excluded += seen if request.exclude_seen else []
         return _Ranking(request.k, excluded, state)
 
@@ -176,11 +175,12 @@ class Engine:
         )
         return [
             ListReply(
-                self._scored(values, indexes),
+                self._ids_of(indexes),
+                scores,
                 experts=taste.experts,
                 history_length=len(ranking.state.history),
             )
-            for ranking, taste, (indexes, values) in zip(rankings, tastes, lists, strict=True)
+            for ranking, taste, (indexes, scores) in zip(rankings, tastes, lists, strict=True)
         ]
 
     def _tastes(self, rankings: list[_Ranking]) -> list[Taste]:
@@ -197,21 +197,18 @@ class Engine:
         _check_k(request.k)
         index = self._indexes.get(ItemId(request.item_id), PADDING)
         if index == PADDING:
-            return ListReply([], fallback="unknown_item")
+            return ListReply([], [], fallback="unknown_item")
         scores = cosine_scores(self._items[index : index + 1], self._unit_items)
         take_out(scores, [[index, *self._known(request.exclude)]])
-        ((indexes, values),) = listed(*top_k(scores, request.k), [request.k])
-        return ListReply(self._scored(values, indexes))
+        ((indexes, cosines),) = listed(*top_k(scores, request.k), [request.k])
+        return ListReply(self._ids_of(indexes), cosines)
 
     def _known(self, item_ids: Sequence[str]) -> list[int]:
         found = (self._indexes.get(ItemId(item_id), PADDING) for item_id in item_ids)
         return [index for index in found if index != PADDING]
 
-    def _scored(self, values: list[float], indexes: list[int]) -> list[ScoredItem]:
-        return [
-            ScoredItem(self._ids[index - 1], value)
-            for value, index in zip(values, indexes, strict=True)
-        ]
+    def _ids_of(self, indexes: list[int]) -> list[str]:
+        return [self._ids[index - 1] for index in indexes]
 
 
 def _check_k(k: int) -> None:

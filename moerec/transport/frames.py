@@ -55,15 +55,8 @@ class InfoRequest(msgspec.Struct, tag="info", array_like=True, frozen=True):
 Request = RecommendRequest | SimilarRequest | EventPush | InfoRequest
 
 
-class ScoredItem(msgspec.Struct, array_like=True, frozen=True):
-    """One item of a list, best first."""
-
-    item_id: str
-    score: float
-
-
 class ListReply(msgspec.Struct, tag="list", array_like=True, frozen=True):
-    """A ranked list, or none and the reason in `fallback`.
+    """A ranked list, or none and the reason in `fallback`. `scores` go with `item_ids`, best first.
 
     `fallback` is null for a model's answer, else `unknown_user`, `empty_history`,
     `no_known_items` (none of the history's items is in the bundle) or `unknown_item`; the gateway then shows
@@ -71,7 +64,8 @@ class ListReply(msgspec.Struct, tag="list", array_like=True, frozen=True):
     `history_length` counts the events that were read; `engine_ms` is the engine's own time.
     """
 
-    items: list[ScoredItem]
+    item_ids: list[str]
+    scores: list[float]
     fallback: str | None = None
     experts: list[list[int]] = []
     history_length: int = 0

@@ -35,7 +35,6 @@ from moerec.transport.frames import (
     RecommendRequest,
     Reply,
     Request,
-    ScoredItem,
     SimilarRequest,
 )
 from moerec.types import ItemId
@@ -94,7 +93,7 @@ class ToyEngine:
                 return EventReply()
             case SimilarRequest():
                 if request.item_id not in ITEMS:
-                    return ListReply([], fallback="unknown_item")
+                    return ListReply([], [], fallback="unknown_item")
                 return self._list({request.item_id, *request.exclude}, request.k)
             case RecommendRequest():
                 return self._recommend(request)
@@ -103,18 +102,20 @@ class ToyEngine:
         history = request.history
         if history is None:
             if request.user_id not in self.events:
-                return ListReply([], fallback="unknown_user")
+                return ListReply([], [], fallback="unknown_user")
             history = self.events[request.user_id]
         if not history:
-            return ListReply([], fallback="empty_history")
+            return ListReply([], [], fallback="empty_history")
         if not set(history) & set(ITEMS):
-            return ListReply([], fallback="no_known_items")
+            return ListReply([], [], fallback="no_known_items")
         return self._list({*request.exclude, *(history if request.exclude_seen else [])}, request.k)
 
     def _list(self, exclude: set[str], k: int) -> ListReply:
         items = [item for item in ITEMS if item not in exclude][:k]
-        scored = [ScoredItem(item, 1 / place) for place, item in enumerate(items, 1)]
-        return ListReply(scored, experts=[[0, 3], [1, 2, 5]], history_length=1, engine_ms=0.5)
+        scores = [1 / place for place in range(1, len(items) + 1)]
+        return ListReply(
+            items, scores, experts=[[0, 3], [1, 2, 5]], history_length=1, engine_ms=0.5
+        )
 
 
 @contextmanager

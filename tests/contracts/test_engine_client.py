@@ -20,7 +20,6 @@ from moerec.transport.frames import (
     RecommendRequest,
     Reply,
     Request,
-    ScoredItem,
     SimilarRequest,
 )
 from moerec.transport.server import serve
@@ -33,15 +32,16 @@ def answer(request: Request) -> Reply:
     match request:
         case RecommendRequest(user_id="slow"):
             time.sleep(0.3)
-            return ListReply([])
+            return ListReply([], [])
         case RecommendRequest(user_id="broken"):
             raise ValueError("a fault")
         case RecommendRequest(user_id, _, k):
             return ListReply(
-                [ScoredItem(f"{user_id}-{place}", 1 / (1 + place)) for place in range(k)]
+                [f"{user_id}-{place}" for place in range(k)],
+                [1 / (1 + place) for place in range(k)],
             )
         case SimilarRequest(item_id):
-            return ListReply([], fallback="unknown_item" if item_id == "none" else None)
+            return ListReply([], [], fallback="unknown_item" if item_id == "none" else None)
         case EventPush():
             return EventReply()
         case InfoRequest():
@@ -76,7 +76,7 @@ def open_client(request: pytest.FixtureRequest, tmp_path: Path) -> OpenClient:
 async def test_every_kind_of_request_gets_its_kind_of_reply(open_client: OpenClient) -> None:
     async with open_client(toy) as client:
         assert await client.ask(RecommendRequest("ann", None, 2), 2.0) == ListReply(
-            [ScoredItem("ann-0", 1.0), ScoredItem("ann-1", 0.5)]
+            ["ann-0", "ann-1"], [1.0, 0.5]
         )
         assert await client.ask(SimilarRequest("none", 3), 2.0) == ListReply(
             [], fallback="unknown_item"
@@ -91,7 +91,7 @@ async def test_many_at_once_each_get_their_own_answer(open_client: OpenClient) -
         replies = await asyncio.gather(
             *(client.ask(RecommendRequest(u, None, 1), 5.0) for u in users)
         )
-    assert [reply.items[0].item_id for reply in replies if isinstance(reply, ListReply)] == [
+    assert [reply.item_ids[0] for reply in replies if isinstance(reply, ListReply)] == [
         f"{user}-0" for user in users
     ]
 

@@ -72,7 +72,7 @@ def live(engine: Engine, *users: str, exclude_seen: bool = True) -> list[list[tu
     lists = []
     for reply in replies:
         assert isinstance(reply, ListReply)
-        lists.append([(item.item_id, item.score) for item in reply.items])
+        lists.append(list(zip(reply.item_ids, reply.scores, strict=True)))
     return lists
 
 

@@ -207,7 +207,7 @@ async def test_a_frame_whose_budget_ran_out_is_not_computed(
     def slow(requests: list[Request]) -> list[Reply]:
         seen.extend(requests)
         time.sleep(0.2)
-        return [ListReply([])] * len(requests)
+        return [ListReply([], [])] * len(requests)
 
     server = serve(slow, address)
     first = asyncio.create_task(client.ask(RecommendRequest("first", None, 1), 2.0))
@@ -216,7 +216,7 @@ async def test_a_frame_whose_budget_ran_out_is_not_computed(
     with pytest.raises(EngineUnavailableError, match="within 20 ms"):
         await client.ask(RecommendRequest("late", None, 1), 0.02)
     await first
-    assert await client.ask(RecommendRequest("next", None, 1), 2.0) == ListReply([])
+    assert await client.ask(RecommendRequest("next", None, 1), 2.0) == ListReply([], [])
     server.stop(0).wait()
     assert [request.user_id for request in seen if isinstance(request, RecommendRequest)] == [
         "first",
