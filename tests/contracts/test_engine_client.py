@@ -79,7 +79,7 @@ async def test_every_kind_of_request_gets_its_kind_of_reply(open_client: OpenCli
             ["ann-0", "ann-1"], [1.0, 0.5]
         )
         assert await client.ask(SimilarRequest("none", 3), 2.0) == ListReply(
-            [], fallback="unknown_item"
+            [], [], fallback="unknown_item"
         )
         assert await client.ask(EventPush("ann", "i", 5, 1, 1), 2.0) == EventReply()
         assert await client.ask(InfoRequest(), 2.0) == InfoReply("toy", 3, 0)
