@@ -18,7 +18,6 @@ import json
 import statistics
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from _machine import ROOT, about
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(ROOT))
 
@@ -34,7 +34,7 @@ from moerec.artifacts.bundle import Bundle, read_bundle
 from moerec.data.interactions import read_interactions
 from moerec.data.sequences import build_histories
 from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder
-from moerec.engine.state import PastEvent, UserState
+from moerec.engine.state import Past, PastEvent, UserState
 from moerec.models.loading import load_model
 
 WAYS = ("streamed", "rebuilt", "replayed")
@@ -49,7 +49,9 @@ class Measured:
     streamed: StreamedEncoder
     replay: ReplayEncoder
     reach: int
+    bytes_a_user: int
     states: list[UserState]
+    pasts: list[list[PastEvent]]
     times: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
     worst: float = 0.0
 
@@ -59,10 +61,18 @@ def load(bundle: Bundle, pasts: list[list[PastEvent]], spare: int) -> Measured:
     model = load_model(bundle.config, bundle.weights())
     items, reach = model.item_vectors(), model.config.reach
     streamed = StreamedEncoder(model, items, len(pasts) + spare)
-    states = [UserState(deque(past, maxlen=reach)) for past in pasts]
+    states = [UserState(Past.of(past, reach)) for past in pasts]
     for first in range(0, len(states), spare):
         streamed.encode(states[first : first + spare])
-    return Measured(bundle.path.name, streamed, ReplayEncoder(model, items), reach, states)
+    return Measured(
+        bundle.path.name,
+        streamed,
+        ReplayEncoder(model, items),
+        reach,
+        bytes_a_user(model.config),
+        states,
+        [list(past) for past in pasts],
+    )
 
 
 def timed(encode: Callable[[], Any], users: int) -> tuple[Any, float]:
@@ -75,16 +85,18 @@ def timed(encode: Callable[[], Any], users: int) -> tuple[Any, float]:
 def turn(measured: Measured, chosen: list[int], events: list[PastEvent], history: int) -> None:
     """One new event for each of the chosen users, in all three ways."""
     states = [measured.states[user] for user in chosen]
-    for state, event in zip(states, events, strict=True):
+    pasts = [measured.pasts[user] for user in chosen]
+    for state, past, event in zip(states, pasts, events, strict=True):
         state.append(event)
+        past.append(event)
 
     def fresh() -> list[UserState]:
-        return [UserState(deque(list(state.history)[-history:])) for state in states]
+        return [UserState(Past.of(past[-history:], history)) for past in pasts]
 
-    def run(way: str, encoder: Encoder, asked: list[UserState]) -> torch.Tensor:
+    def run(way: str, encoder: Encoder, asked: list[UserState]) -> NDArray[np.float32]:
         tastes, spent = timed(lambda: encoder.encode(asked), len(asked))
         measured.times[way].append(spent)
-        return torch.stack([taste.vector for taste in tastes])
+        return np.stack([taste.vector for taste in tastes])
 
     streamed = run("streamed", measured.streamed, states)
     again = fresh()
@@ -93,8 +105,8 @@ def turn(measured: Measured, chosen: list[int], events: list[PastEvent], history
         measured.streamed.release(state)
     run("replayed", measured.replay, fresh())
     # The state has read more than `history` events, and says what all of them say.
-    whole = measured.replay.encode([UserState(deque(state.history)) for state in states])
-    gap = (streamed - torch.stack([taste.vector for taste in whole])).abs().max()
+    whole = measured.replay.encode([UserState(Past.of(past, measured.reach)) for past in pasts])
+    gap = np.abs(streamed - np.stack([taste.vector for taste in whole])).max()
     measured.worst = max(measured.worst, float(gap))
 
 
@@ -110,7 +122,7 @@ def row(measured: Measured, first: Measured) -> dict[str, Any]:
         }
     streamed = figures["streamed"]["median_us"]
     figures["replayed_over_streamed"] = figures["replayed"]["median_us"] / streamed
-    figures["bytes_a_user"] = measured.streamed.bytes_a_user
+    figures["bytes_a_user"] = measured.bytes_a_user
     figures["largest_difference"] = measured.worst
     if first is not measured:
         figures["saved"] = 1 - statistics.median(first.times["streamed"]) / streamed

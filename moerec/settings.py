@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the engine computes; `auto` takes a GPU where there is one."""
 
+    arena_mib: int = Field(default=4096, ge=1)
+    """The most memory for the states of users that the engine has met lately, MiB; taken as they come."""
+
     deadline_ms: int = Field(default=250, ge=1, le=60_000)
     """How long an answer may wait for the engine before the popular list is given, milliseconds."""
 

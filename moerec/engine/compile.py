@@ -5,13 +5,13 @@ They are the same for every bundle. What is made is kept beside the package, or 
 
 import sys
 import time
-from collections import deque
 
+import numpy as np
 import torch
 
 from moerec.engine.encoders import StreamedEncoder
 from moerec.engine.retrieval import CompiledRetrieval
-from moerec.engine.state import PastEvent, UserState
+from moerec.engine.state import Past, PastEvent, UserState
 from moerec.models.config import ModelConfig
 from moerec.models.recommender import MoERecommender
 
@@ -23,8 +23,8 @@ def main() -> int:
     with torch.inference_mode():
         model = MoERecommender(config).eval()
         items = model.item_vectors()
-        tastes = StreamedEncoder(model, items, 1).encode([UserState(deque([PastEvent(1)]))])
-        CompiledRetrieval(model, items).lists(tastes, [[]], [1])
+        tastes = StreamedEncoder(model, items, 1).encode([UserState(Past.of([PastEvent(1)], 1))])
+        CompiledRetrieval(model, items).lists(tastes, [np.zeros(0, np.int32)], [1])
     sys.stdout.write(f"kernels ready after {time.monotonic() - started:.1f} s\n")
     return 0
 

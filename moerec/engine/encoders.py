@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moerec.engine.kernels.arithmetic import Floats, Ints
 from moerec.engine.kernels.packed import pack
 from moerec.engine.kernels.rows import NewEvents, new_arena
 from moerec.engine.kernels.step import advance
-from moerec.engine.state import PastEvent, Taste, UserState
+from moerec.engine.state import Taste, UserState
 from moerec.errors import MoerecError
 from moerec.models.config import ModelConfig
 from moerec.models.events import Events
@@ -30,7 +31,7 @@ class Encoder(Protocol):
     """Makes tastes of states. One thread at a time."""
 
     def encode(self, states: Sequence[UserState]) -> list[Taste]:
-        """The model's view of each history, none of them empty; all events are old then (`fresh` is 0)."""
+        """The model's view of each history; each has fresh events, which are old then (`fresh` is 0)."""
         ...
 
     def release(self, state: UserState) -> None:
@@ -49,18 +50,15 @@ class ReplayEncoder:
         """As `Encoder`."""
         events, starts, ends = flat(states, self._items.device)
         users = self._model.user_vectors(events, starts, ends, self._items)
-        experts = users.experts.tolist()
         for state in states:
             state.fresh = 0
-        return [
-            Taste(
-                users.vectors[row].clone(),
-                users.recent[row].clone(),
-                [[expert for expert, on in enumerate(layer) if on] for layer in experts[row]],
-                None if users.liked is None else users.liked[row].clone(),
-            )
-            for row in range(len(states))
-        ]
+        liked = None if users.liked is None else users.liked.cpu().numpy()
+        return tastes(
+            users.vectors.float().cpu().numpy(),
+            users.recent.cpu().numpy(),
+            users.experts.tolist(),
+            liked,
+        )
 
     def release(self, state: UserState) -> None:
         """As `Encoder`."""
@@ -76,15 +74,13 @@ class StreamedEncoder:
     def __init__(self, model: MoERecommender, items_VD: Tensor, slots: int) -> None:
         self._model = model
         self._config = model.config
+        self._liked_head = (
+            model.liked if model.liked is not None and model.liked.weight > 0 else None
+        )
         self._packed = pack(model)
         self._items = np.ascontiguousarray(items_VD.float().numpy())
         self._arena = new_arena(model.config, slots)
         self._free = list(range(slots - 1, -1, -1))
-
-    @property
-    def bytes_a_user(self) -> int:
-        """What the arena holds for each slot."""
-        return sum(array.nbytes for array in self._arena) // len(self._arena.count_S)
 
     def encode(self, states: Sequence[UserState]) -> list[Taste]:
         """As `Encoder`."""
@@ -101,9 +97,16 @@ class StreamedEncoder:
                 vectors[first:after],
                 awake[first:after],
             )
+        recent = np.zeros((len(states), LAST_ITEMS), np.int64)
+        for row, state in enumerate(states):
+            last = state.past.items(LAST_ITEMS)
+            recent[row, : len(last)] = last[::-1]
+        liked = self._liked(states, vectors)
         for state in states:
             state.fresh = 0
-        return self._tastes(states, torch.from_numpy(vectors), awake.tolist())
+            if liked is None:
+                state.past.keep(LAST_ITEMS)
+        return tastes(vectors, recent, awake.tolist(), liked)
 
     def release(self, state: UserState) -> None:
         """As `Encoder`."""
@@ -112,49 +115,55 @@ class StreamedEncoder:
             state.slot = None
 
     def _prepare(self, state: UserState) -> None:
-        """A slot for who has none; from the beginning where there is nothing to go on from, or to."""
+        """A slot for who has none; from the beginning where the ring has nothing left to go on from."""
         if state.slot is None:
             if not self._free:
                 raise MoerecError("the arena of user states is full", "Release a state first.")
             state.slot = self._free.pop()
-        elif 0 < state.fresh <= self._config.receptive_field:
-            return
-        state.fresh = len(state.history)
-        self._arena.count_S[state.slot] = 0
+            state.fresh = state.past.length
+            self._arena.summary_SD[state.slot] = 0.0
+            self._arena.count_S[state.slot] = 0
+        elif state.fresh > self._config.receptive_field:
+            # The summary goes on.
+            self._arena.count_S[state.slot] = 0
 
     def _new_events(self, states: Sequence[UserState]) -> NewEvents:
-        fresh = [_newest(state) for state in states]
-        lengths = np.array([len(events) for events in fresh])
+        items = [state.past.items(state.fresh) for state in states]
+        lengths = np.array([len(each) for each in items])
+        if lengths.min() == 0:
+            raise MoerecError("a state without a new event was encoded", "Use the taste it has.")
         ends = lengths.cumsum()
-        slots = np.array([state.slot for state in states])
-        skip = np.maximum(lengths - self._config.receptive_field, 0)
-        items = np.array([event.item for events in fresh for event in events], np.int64)
-        times = np.array([event.timestamp_ms for events in fresh for event in events], np.int64)
-        return NewEvents(items, times, ends - lengths, ends, skip, slots)
+        return NewEvents(
+            np.concatenate(items).astype(np.int64),
+            np.concatenate([state.past.times(state.fresh) for state in states]),
+            ends - lengths,
+            ends,
+            np.maximum(lengths - self._config.receptive_field, 0),
+            np.array([state.slot for state in states]),
+        )
 
-    def _tastes(
-        self, states: Sequence[UserState], vectors: Tensor, awake: list[list[list[bool]]]
-    ) -> list[Taste]:
-        liked = self._liked(states, vectors)
-        recent = torch.zeros(len(states), LAST_ITEMS, dtype=torch.int64)
-        for row, state in enumerate(states):
-            last = [event.item for event in _last(state, LAST_ITEMS)]
-            recent[row, : len(last)] = torch.tensor(last[::-1])
-        return [
-            Taste(
-                vectors[row],
-                recent[row],
-                [[expert for expert, on in enumerate(layer) if on] for layer in awake[row]],
-                None if liked is None else liked[row],
-            )
-            for row in range(len(states))
-        ]
-
-    def _liked(self, states: Sequence[UserState], vectors: Tensor) -> Tensor | None:
-        if self._model.liked is None or self._model.liked.weight == 0:
+    def _liked(self, states: Sequence[UserState], vectors: Floats) -> Floats | None:
+        if self._liked_head is None:
             return None
-        windows, prefixes, _ = self._model.cut(*flat(states, vectors.device))
-        return self._model.liked.user_rows(vectors, joined(prefixes, windows))
+        windows, prefixes, _ = self._model.cut(*flat(states, torch.device("cpu")))
+        rows = self._liked_head.user_rows(torch.from_numpy(vectors), joined(prefixes, windows))
+        liked: Floats = rows.numpy()
+        return liked
+
+
+def tastes(
+    vectors: Floats, recent: Ints, awake: list[list[list[bool]]], liked: Floats | None
+) -> list[Taste]:
+    """A taste of each row. The rows are copied: one user must not keep the memory of a whole batch."""
+    return [
+        Taste(
+            vectors[row].copy(),
+            recent[row].copy(),
+            [[expert for expert, on in enumerate(layer) if on] for layer in layers],
+            None if liked is None else liked[row].copy(),
+        )
+        for row, layers in enumerate(awake)
+    ]
 
 
 def is_streamable(config: ModelConfig) -> bool:
@@ -164,21 +173,15 @@ def is_streamable(config: ModelConfig) -> bool:
 
 def flat(states: Sequence[UserState], device: torch.device) -> tuple[Events, Tensor, Tensor]:
     """All histories one after the other, where each begins, and where it ends."""
-    items, times, values = zip(*(event for state in states for event in state.history), strict=True)
-    ends = torch.tensor([len(state.history) for state in states]).cumsum(0)
+    pasts = [state.past for state in states]
+    ends = torch.tensor([past.length for past in pasts]).cumsum(0)
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), ends[:-1]])
-    events = Events(torch.tensor(items), torch.tensor(times), torch.tensor(values))
+    events = Events(
+        torch.from_numpy(np.concatenate([past.items(past.length) for past in pasts])).long(),
+        torch.from_numpy(np.concatenate([past.times(past.length) for past in pasts])),
+        torch.from_numpy(np.concatenate([past.values(past.length) for past in pasts])),
+    )
     return events.to(device), starts.to(device), ends.to(device)
-
-
-def _newest(state: UserState) -> list[PastEvent]:
-    return _last(state, state.fresh)
-
-
-def _last(state: UserState, number: int) -> list[PastEvent]:
-    """The newest events, oldest first; a walk from the deque's end, not over all of it."""
-    number = min(number, len(state.history))
-    return [state.history[place] for place in range(-number, 0)]
 
 
 def _pieces(states: Sequence[UserState]) -> Iterator[tuple[int, int]]:

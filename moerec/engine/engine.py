@@ -2,16 +2,20 @@
 
 import threading
 import time
-from collections import deque
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from moerec.artifacts.bundle import Bundle
 from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder, is_streamable
+from moerec.engine.kernels.rows import bytes_a_user
 from moerec.engine.retrieval import (
     CompiledRetrieval,
     Retrieval,
@@ -20,7 +24,7 @@ from moerec.engine.retrieval import (
     listed,
     top_k,
 )
-from moerec.engine.state import HotUsers, PastEvent, Taste, UserState
+from moerec.engine.state import HotUsers, Past, PastEvent, Taste, UserState
 from moerec.errors import UsageError
 from moerec.models.loading import load_model
 from moerec.models.recommender import take_out
@@ -40,25 +44,34 @@ from moerec.transport.frames import (
 )
 from moerec.types import PADDING, ItemId, StoredEvent, UserId
 
+ARENA_BYTES: Final = 4 << 30
+"""The most memory for the states of hot users, unless the caller says otherwise; taken as they come."""
+
+OTHER_BYTES_A_USER: Final = 2_048
+"""Of a hot user's memory, what is not attention: ids, last items, the vector, 50 seen items."""
+
 
 @dataclass(slots=True)
 class _Ranking:
-    """A recommend request on its way through the batch. The history of `state` is not empty."""
+    """A recommend request on its way through the batch. The past of `state` is not empty."""
 
     k: int
-    excluded: list[int]
+    excluded: NDArray[np.int32]
     state: UserState
 
 
 class Engine:
-    """Answers for one bundle. Thread-safe; requests are worked one batch at a time."""
+    """Answers for one bundle. Thread-safe; requests are worked one batch at a time.
+
+    The states of so many users are kept as `arena_bytes` hold, at least those of one frame.
+    """
 
     def __init__(
         self,
         bundle: Bundle,
         store: EventStore,
         device: torch.device | str = "cpu",
-        hot_users: int = 20_000,
+        arena_bytes: int = ARENA_BYTES,
     ) -> None:
         self._version = bundle.version
         self._ids: list[ItemId] = list(bundle.id_map.ids)
@@ -69,7 +82,10 @@ class Engine:
         with torch.inference_mode():
             self._items = self._model.item_vectors()
             self._unit_items = normalize(self._items, dim=1)
-        hot_users = max(hot_users, FRAME_LIMIT)
+        # All users of a frame are hot at once.
+        hot_users = max(
+            arena_bytes // (bytes_a_user(self._model.config) + OTHER_BYTES_A_USER), FRAME_LIMIT
+        )
         self._encoder, self._retrieval = self._parts(hot_users + FRAME_LIMIT)
         self._users = HotUsers(store, self._indexes, self._reach, hot_users, self._encoder.release)
         self._lock = threading.Lock()
@@ -148,23 +164,24 @@ class Engine:
 
     def _begin_ranking(self, request: RecommendRequest) -> Reply | _Ranking:
         _check_k(request.k)
-        excluded = self._known(request.exclude)
+        excluded = array("i", self._known(request.exclude))
         if request.history is not None:
             if not request.history:
                 return ListReply([], [], fallback="empty_history")
-            seen = self._known(request.history)
-            state = UserState(deque(map(PastEvent, seen[-self._reach :])), passing=True)
+            known = self._known(request.history)
+            newest = map(PastEvent, known[-self._reach :])
+            state = UserState(Past.of(newest, self._reach), array("i", known), passing=True)
         elif request.user_id is not None:
             state = self._users.get(UserId(request.user_id))
             if state.last_number == 0:
                 return ListReply([], [], fallback="unknown_user")
-            seen = list(state.seen.values())
         else:
             raise UsageError("A recommend request names neither a user nor a history.")
-        if not state.history:
+        if not state.past.length:
             return ListReply([], [], fallback="no_known_items")
-        excluded += seen if request.exclude_seen else []
-        return _Ranking(request.k, excluded, state)
+        if request.exclude_seen:
+            excluded.extend(state.seen)
+        return _Ranking(request.k, np.array(excluded, np.int32), state)
 
     def _rank(self, rankings: list[_Ranking]) -> list[ListReply]:
         tastes = self._tastes(rankings)
@@ -178,7 +195,7 @@ class Engine:
                 self._ids_of(indexes),
                 scores,
                 experts=taste.experts,
-                history_length=len(ranking.state.history),
+                history_length=ranking.state.past.length,
             )
             for ranking, taste, (indexes, scores) in zip(rankings, tastes, lists, strict=True)
         ]

@@ -5,10 +5,11 @@ and never comes out.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
@@ -26,7 +27,7 @@ class Retrieval(Protocol):
     """Makes lists of tastes. One thread at a time."""
 
     def lists(
-        self, tastes: Sequence[Taste], excluded: Sequence[Sequence[int]], sizes: Sequence[int]
+        self, tastes: Sequence[Taste], excluded: Sequence[NDArray[np.int32]], sizes: Sequence[int]
     ) -> list[List]:
         """The best `sizes[b]` items of each taste (fewer where there are fewer) without `excluded[b]`."""
         ...
@@ -40,18 +41,21 @@ class TorchRetrieval:
         self._items = items_VD
 
     def lists(
-        self, tastes: Sequence[Taste], excluded: Sequence[Sequence[int]], sizes: Sequence[int]
+        self, tastes: Sequence[Taste], excluded: Sequence[NDArray[np.int32]], sizes: Sequence[int]
     ) -> list[List]:
         """As `Retrieval`."""
         scores = self._model.score(
-            torch.stack([taste.vector for taste in tastes]),
-            torch.stack([taste.recent for taste in tastes]),
+            self._here([taste.vector for taste in tastes]),
+            self._here([taste.recent for taste in tastes]),
             self._items,
         )
-        take_out(scores, excluded)
+        take_out(scores, [items.tolist() for items in excluded])
         liked = [taste.liked for taste in tastes if taste.liked is not None]
-        scores = self._model.rerank(scores, torch.stack(liked) if liked else None)
+        scores = self._model.rerank(scores, self._here(liked) if liked else None)
         return listed(*top_k(scores, max(sizes)), sizes)
+
+    def _here(self, rows: list[NDArray[Any]]) -> Tensor:
+        return torch.from_numpy(np.stack(rows)).to(self._items.device)
 
 
 class CompiledRetrieval:
@@ -75,15 +79,15 @@ class CompiledRetrieval:
         self._next_number = 1
 
     def lists(
-        self, tastes: Sequence[Taste], excluded: Sequence[Sequence[int]], sizes: Sequence[int]
+        self, tastes: Sequence[Taste], excluded: Sequence[NDArray[np.int32]], sizes: Sequence[int]
     ) -> list[List]:
         """As `Retrieval`."""
-        users = torch.stack([taste.vector for taste in tastes])
+        users = np.stack([taste.vector for taste in tastes])
         least = RERANKED if self._liked is not None else 1
         asked = Asked(
-            users.numpy(),
-            torch.stack([taste.recent for taste in tastes]).numpy(),
-            np.array([item for each in excluded for item in each], np.int64),
+            users,
+            np.stack([taste.recent for taste in tastes]),
+            np.concatenate(excluded).astype(np.int64),
             np.cumsum([len(each) for each in excluded]),
             np.maximum(np.array(sizes), least),
         )
@@ -92,7 +96,7 @@ class CompiledRetrieval:
         scores = np.full((len(tastes), width), -np.inf, np.float32)
         best_items(
             self._vectors,
-            (users @ self._items.T).numpy(),
+            (torch.from_numpy(users) @ self._items.T).numpy(),
             self._table,
             asked,
             self._scratch,
@@ -103,8 +107,9 @@ class CompiledRetrieval:
         self._next_number += len(tastes)
         found, values = torch.from_numpy(items), torch.from_numpy(scores)
         if self._liked is not None:
-            liked = torch.stack([taste.liked for taste in tastes if taste.liked is not None])
-            values, found = reranked(self._liked, values, found, liked, self._temperature)
+            liked = np.stack([taste.liked for taste in tastes if taste.liked is not None])
+            rows = torch.from_numpy(liked)
+            values, found = reranked(self._liked, values, found, rows, self._temperature)
         return listed(values, found, sizes)
 
 

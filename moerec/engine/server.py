@@ -53,7 +53,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
     use_all_cores_but_one()
     bundle = read_bundle(settings.bundle_path())
     with closing(open_event_store(settings.database_url, settings.durability)) as store:
-        engine = Engine(bundle, store, choose_device(settings.device))
+        device = choose_device(settings.device)
+        engine = Engine(bundle, store, device, settings.arena_mib << 20)
         follower = Follower(store, engine.apply_stored, engine.forget_users)
         engine.warm_up()
         remove_stale_socket(settings.engine_address)

@@ -1,16 +1,19 @@
 """What the engine remembers of the users it has met lately.
 
 The event table is the truth and this is a copy of its newest part: whatever does not fit (a gap, a
-late event) throws the copy away, and the next read makes a new one.
+late event) throws the copy away, and the next read makes a new one. Kept in arrays: a user costs bytes
+and not objects.
 """
 
 import math
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from moerec.store.interfaces import EventStore
 from moerec.types import PADDING, ItemId, StoredEvent, UserId
@@ -27,33 +30,84 @@ class PastEvent(NamedTuple):
     value: float = math.nan
 
 
+class Past:
+    """The newest events of a history, oldest first, at most `limit` of them, of known items."""
+
+    __slots__ = ("_items", "_limit", "_times", "_values", "length")
+
+    def __init__(self, limit: int) -> None:
+        self._items, self._times, self._values = array("i"), array("q"), array("f")
+        self._limit = limit
+        self.length = 0
+        """How many there are, those that `keep` has dropped included."""
+
+    @classmethod
+    def of(cls, events: Iterable[PastEvent], limit: int) -> Self:
+        """The newest of some events."""
+        past = cls(limit)
+        for event in events:
+            past.append(event)
+        return past
+
+    def append(self, event: PastEvent) -> None:
+        """The next event."""
+        self._items.append(event.item)
+        self._times.append(event.timestamp_ms)
+        self._values.append(event.value)
+        self.length = min(self.length + 1, self._limit)
+        # Now and then, not each time: it moves all that stay.
+        if len(self._items) >= 2 * self._limit:
+            self.keep(self._limit)
+
+    def keep(self, newest: int) -> None:
+        """Drop all but so many of the newest events."""
+        place = self._place(newest)
+        del self._items[:place], self._times[:place], self._values[:place]
+
+    def items(self, newest: int) -> NDArray[np.int32]:
+        """Item indexes of so many of the newest events (fewer where there are fewer), oldest first."""
+        return np.array(self._items[self._place(newest) :], np.int32)
+
+    def times(self, newest: int) -> NDArray[np.int64]:
+        """Their times, UTC ms."""
+        return np.array(self._times[self._place(newest) :], np.int64)
+
+    def values(self, newest: int) -> NDArray[np.float32]:
+        """Their values, NaN where there is none."""
+        return np.array(self._values[self._place(newest) :], np.float32)
+
+    def _place(self, newest: int) -> int:
+        return max(len(self._items) - newest, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Taste:
     """The model's view of a history: `vector` [D], its `recent` items [R], newest first, the experts
     awake for its newest event, by layer, and its row [G] for "liked", if the model has that head."""
 
-    vector: Tensor
-    recent: Tensor
+    vector: NDArray[np.float32]
+    recent: NDArray[np.int64]
     experts: list[list[int]]
-    liked: Tensor | None = None
+    liked: NDArray[np.float32] | None = None
 
 
 @dataclass(slots=True)
 class UserState:
     """One user's events as far as answers need them.
 
-    * `history`: the newest events of known items, oldest first, at most the model's reach;
-    * `seen`: item id to index (0 where the bundle does not know it), oldest first, at most `SEEN_LIMIT`;
+    * `past`: the newest events of known items, at most the model's reach; the encoder may drop what it
+      has taken in;
+    * `seen`: indexes of known items, in the order of the events, one of them perhaps several times;
     * `last_number`: the newest `user_number` in here, 0 for a user without events;
     * `last_timestamp_ms`: timestamp of the last event in canonical order;
-    * `taste`: the model's answer for `history`, until the next event;
-    * `fresh`: so many of the newest events of `history` the encoder has not taken in yet;
+    * `taste`: the model's answer for `past`, until the next event;
+    * `fresh`: so many of the newest events of `past` the encoder has not taken in yet;
     * `slot`: where the encoder keeps what it knows of the older ones, if it does;
     * `passing`: nobody will ask for this state again: a history that came with its request, or one that went.
     """
 
-    history: deque[PastEvent]
-    seen: dict[ItemId, int] = field(default_factory=dict)
+    past: Past
+    seen: "array[int]" = field(default_factory=lambda: array("i"))
     last_number: int = 0
     last_timestamp_ms: int = 0
     taste: Taste | None = None
@@ -62,7 +116,7 @@ class UserState:
     passing: bool = False
 
     def __post_init__(self) -> None:
-        self.fresh = len(self.history)
+        self.fresh = self.past.length
 
     def follows(self, event_number: int, timestamp_ms: int) -> bool:
         """Whether an event stands right behind this history, in number and in time."""
@@ -71,9 +125,20 @@ class UserState:
 
     def append(self, event: PastEvent) -> None:
         """The next event of a known item."""
-        self.history.append(event)
-        self.fresh = min(self.fresh + 1, len(self.history))
+        self.past.append(event)
+        self.fresh = min(self.fresh + 1, self.past.length)
         self.taste = None
+
+    def see(self, item: int) -> None:
+        """An item of the newest event, for exclusion."""
+        self.seen.append(item)
+        if len(self.seen) >= 2 * SEEN_LIMIT:
+            self.seen = array("i", newest_distinct(self.seen, SEEN_LIMIT))
+
+
+def newest_distinct(items: Sequence[int], limit: int) -> list[int]:
+    """Each item once, in the order of their last places; of more than `limit` the newest."""
+    return list(dict.fromkeys(reversed(items)))[:limit][::-1]
 
 
 class HotUsers:
@@ -130,7 +195,7 @@ class HotUsers:
         past = self._past(item_id, timestamp_ms, value)
         if past.item != PADDING:
             state.append(past)
-        self._see(state, item_id)
+            state.see(past.item)
 
     def apply_stored(self, events: Iterable[StoredEvent]) -> None:
         """`apply` for events as the table gives them."""
@@ -157,13 +222,16 @@ class HotUsers:
             for stored in events
         )
         known = (event for event in past if event.item != PADDING)
-        state = UserState(deque(known, maxlen=self._reach))
+        state = UserState(Past.of(known, self._reach))
         if events:
             state.last_number = max(stored.user_number for stored in events)
             state.last_timestamp_ms = events[-1].event.timestamp_ms
-            for item_id in reversed(self._store.seen(user_id, SEEN_LIMIT)):
-                self._see(state, item_id)
+            seen = (self._indexes.get(item, PADDING) for item in self._seen(user_id))
+            state.seen = array("i", [item for item in seen if item != PADDING])
         return state
+
+    def _seen(self, user_id: UserId) -> list[ItemId]:
+        return self._store.seen(user_id, SEEN_LIMIT)[::-1]
 
     def _past(self, item_id: ItemId, timestamp_ms: int, value: float | None) -> PastEvent:
         index = self._indexes.get(item_id, PADDING)
@@ -178,9 +246,3 @@ class HotUsers:
             if known >= self._reach or len(events) < limit:
                 return events
             limit *= 2
-
-    def _see(self, state: UserState, item_id: ItemId) -> None:
-        state.seen.pop(item_id, None)
-        state.seen[item_id] = self._indexes.get(item_id, PADDING)
-        if len(state.seen) > SEEN_LIMIT:
-            del state.seen[next(iter(state.seen))]

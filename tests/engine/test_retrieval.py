@@ -100,7 +100,7 @@ def taste_of(model: MoERecommender, seed: int) -> Taste:
     liked = None
     if model.liked is not None:
         liked = torch.randn(2 * model.config.liked_factors + 2, generator=draw)
-    return Taste(vector, recent, [], liked)
+    return Taste(vector.numpy(), recent.numpy(), [], None if liked is None else liked.numpy())
 
 
 @torch.inference_mode()
@@ -113,7 +113,7 @@ def both(model: MoERecommender) -> tuple[CompiledRetrieval, TorchRetrieval, Tens
 def listed_by(
     retrieval: Retrieval, tastes: list[Taste], excluded: list[list[int]], sizes: list[int]
 ) -> list[tuple[list[int], list[float]]]:
-    return retrieval.lists(tastes, excluded, sizes)
+    return retrieval.lists(tastes, [np.array(each, np.int32) for each in excluded], sizes)
 
 
 def assert_same_lists(
@@ -171,7 +171,7 @@ def test_equal_scores_go_to_the_lower_index_in_compiled_lists_too() -> None:
     with torch.no_grad():
         model.embedding.weight[1:] = torch.eye(8)[torch.arange(CONFIG.items) % 4]
     compiled, _, _ = both(model)
-    taste = Taste(torch.eye(8)[0], torch.zeros(10, dtype=torch.int64), [])
+    taste = Taste(np.eye(8, dtype=np.float32)[0], np.zeros(10, np.int64), [])
     ((items, scores),) = listed_by(compiled, [taste], [[5]], [80])
     assert items == [*[i for i in range(1, 301, 4) if i != 5], *[2, 3, 4, 6, 7, 8]]
     assert scores == [1.0] * 74 + [0.0] * 6

@@ -1,12 +1,13 @@
 """Hot users: what is appended, ignored, forgotten and rebuilt."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from moerec.engine.state import SEEN_LIMIT, HotUsers, UserState
+from moerec.engine.state import SEEN_LIMIT, HotUsers, Past, PastEvent, UserState
 from moerec.store.interfaces import EventStore
 from moerec.store.sql import open_event_store
 from moerec.types import Event, ItemId, StoredEvent, UserId
@@ -28,7 +29,15 @@ def users(store: EventStore) -> HotUsers:
 
 
 def items(state: UserState) -> list[int]:
-    return [event.item for event in state.history]
+    return state.past.items(state.past.length).tolist()
+
+
+def times(state: UserState) -> list[int]:
+    return state.past.times(state.past.length).tolist()
+
+
+def values(state: UserState) -> list[float]:
+    return state.past.values(state.past.length).tolist()
 
 
 def put(store: EventStore, user_id: UserId, *items: str, at: int = 1_000) -> list[StoredEvent]:
@@ -47,7 +56,7 @@ def test_a_user_is_built_from_the_table(store: EventStore, users: HotUsers) -> N
     put(store, ANNA, "i1", "i2", "i1", "i4", "i5")
     state = users.get(ANNA)
     assert items(state) == [1, 4, 5]
-    assert list(state.seen.items()) == [("i2", 2), ("i1", 1), ("i4", 4), ("i5", 5)]
+    assert state.seen.tolist() == [2, 1, 4, 5]
     assert (state.last_number, state.last_timestamp_ms) == (5, 1_004)
 
 
@@ -61,15 +70,14 @@ def test_times_and_values_come_by_push_as_they_come_from_the_table(
     )
     users.apply_stored(store.since(1, 9))
     assert users.get(ANNA) is state
-    pushed = list(state.history)
-    assert pushed[:2] == [(1, 7, 4.0), (2, 9, 0.0)]
-    assert pushed[2][:2] == (3, 9)
-    assert math.isnan(pushed[2].value)
+    pushed = items(state), times(state), str(values(state))
+    assert pushed == ([1, 2, 3], [7, 9, 9], "[4.0, 0.0, nan]")
     users.clear()
-    assert str(list(users.get(ANNA).history)) == str(pushed)
+    again = users.get(ANNA)
+    assert (items(again), times(again), str(values(again))) == pushed
 
 
-def test_unknown_items_are_counted_and_seen_but_not_read_by_the_model(
+def test_unknown_items_are_counted_but_not_read_by_the_model(
     store: EventStore, users: HotUsers
 ) -> None:
     """The newest `reach` KNOWN items are wanted, however many unknown ones lie between them."""
@@ -77,10 +85,10 @@ def test_unknown_items_are_counted_and_seen_but_not_read_by_the_model(
     state = users.get(ANNA)
     assert items(state) == [1, 2, 3]
     assert state.last_number == 23
-    assert state.seen[ItemId("gone7")] == 0
+    assert state.seen.tolist() == [1, 2, 3]
     users.apply_stored(put(store, ANNA, "new", at=2_000))
     assert (items(state), state.last_number) == ([1, 2, 3], 24)
-    assert ItemId("new") in state.seen
+    assert state.seen.tolist() == [1, 2, 3]
 
 
 def test_the_next_event_is_appended_without_a_look_at_the_table(
@@ -126,7 +134,7 @@ def test_a_late_event_beyond_the_reach_delays_nothing(store: EventStore, users: 
     assert items(users.get(ANNA)) == [1, 2, 3]
     users.apply_stored(put(store, ANNA, "i4", at=6_000))
     assert items(users.get(ANNA)) == [2, 3, 4]
-    assert ItemId("i9") in users.get(ANNA).seen
+    assert 9 in users.get(ANNA).seen
 
 
 def test_events_at_the_same_millisecond_stay_in_the_order_of_arrival(
@@ -160,12 +168,49 @@ def test_the_least_recently_used_user_goes_first(store: EventStore, users: HotUs
     assert users.get(BEN) is not ben
 
 
-def test_the_seen_set_drops_its_oldest_at_the_cap(store: EventStore, users: HotUsers) -> None:
+def test_the_oldest_seen_items_are_dropped_at_the_cap(store: EventStore) -> None:
+    """From the table at once; by push when as many again have come, each item once."""
+    many = {ItemId(f"x{number}"): number + 1 for number in range(3 * SEEN_LIMIT)}
+    users = HotUsers(store, many, reach=3, capacity=2)
     put(store, ANNA, *[f"x{number}" for number in range(SEEN_LIMIT + 5)])
     state = users.get(ANNA)
+    assert state.seen.tolist() == list(range(6, SEEN_LIMIT + 6))
+    for number in range(SEEN_LIMIT - 1):
+        state.see(7 if number % 2 else SEEN_LIMIT + 100 + number)
+    assert len(state.seen) == 2 * SEEN_LIMIT - 1
+    state.see(8)
     assert len(state.seen) == SEEN_LIMIT
-    assert ItemId("x4") not in state.seen
-    users.apply_stored(put(store, ANNA, "x7", "i1", at=1_000_000))
-    assert len(state.seen) == SEEN_LIMIT
-    assert ItemId("x5") not in state.seen
-    assert list(state.seen)[-2:] == ["x7", "i1"]
+    assert len(set(state.seen)) == SEEN_LIMIT
+    assert state.seen.tolist()[-3:] == [7, 2 * SEEN_LIMIT + 98, 8]
+    assert 6 not in state.seen
+
+
+@given(
+    steps=st.lists(st.one_of(st.integers(1, 50), st.just("keep")), max_size=60),
+    limit=st.integers(1, 7),
+)
+def test_a_past_holds_its_newest_events(steps: list[int | str], limit: int) -> None:
+    past, whole, kept = Past(limit), list[int](), 0
+    for step in steps:
+        if isinstance(step, int):
+            past.append(PastEvent(step, 10 * step, step / 2))
+            whole.append(step)
+            kept += 1
+        else:
+            past.keep(2)
+            kept = min(kept, 2)
+        assert past.length == min(len(whole), limit)
+        for newest in range(limit + 1):
+            there = min(newest, kept, len(whole))
+            expected = whole[len(whole) - there :]
+            assert past.items(newest).tolist()[-there or newest :] == expected[-there or newest :]
+            assert len(past.items(newest)) <= newest
+            assert past.times(newest).tolist() == [10 * item for item in past.items(newest)]
+            assert past.values(newest).tolist() == [item / 2 for item in past.items(newest)]
+
+
+def test_a_past_does_not_grow_beyond_twice_its_limit() -> None:
+    past = Past.of((PastEvent(number + 1) for number in range(1_000)), 10)
+    assert past.length == 10
+    assert past.items(1_000).tolist()[-10:] == list(range(991, 1_001))
+    assert len(past.items(1_000)) < 20

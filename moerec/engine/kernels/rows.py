@@ -23,7 +23,7 @@ class Arena(NamedTuple):
       all of them a coordinate at a time;
     * `times_SP`: when those events were, UTC ms;
     * `summary_SD`: the router's summary after the newest event;
-    * `count_S`: events so far, those left out of a rebuild not counted. 0 is a free or a fresh slot.
+    * `count_S`: events so far, without those that a rebuild left out; 0 where the ring is to be filled anew.
     """
 
     keys_SnDP: Floats
@@ -31,6 +31,12 @@ class Arena(NamedTuple):
     times_SP: Ints
     summary_SD: Floats
     count_S: Ints
+
+
+def bytes_a_user(config: ModelConfig) -> int:
+    """What an arena takes for each slot."""
+    P = -(-config.window // 8) * 8
+    return config.layers * 2 * P * config.dim * 4 + P * 8 + config.dim * 4 + 8
 
 
 def new_arena(config: ModelConfig, slots: int) -> Arena:
@@ -49,7 +55,7 @@ class NewEvents(NamedTuple):
     """New events of B users, each at least one, oldest first, user after user.
 
     User b has `items_N[starts_B[b]:ends_B[b]]` and slot `slots_B[b]`; the first `skip_B[b]` of them
-    feed the router's summary alone, and only where the slot is fresh.
+    feed the router's summary alone, and the slot's count is 0 where there are such.
     """
 
     items_N: Ints

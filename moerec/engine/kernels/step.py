@@ -62,8 +62,6 @@ def embed(
     kept, added = packed.summary.decay, np.float32(1.0) - packed.summary.decay
     for user in range(len(new.starts_B)):
         summary_D = arena.summary_SD[new.slots_B[user]]
-        if arena.count_S[new.slots_B[user]] == 0:
-            summary_D[:] = np.float32(0.0)
         for row in range(new.starts_B[user], new.ends_B[user]):
             vector_D, x_D = vectors_VD[new.items_N[row]], x_ND[row]
             for place in range(D):
