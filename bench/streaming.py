@@ -34,6 +34,7 @@ from moerec.artifacts.bundle import Bundle, read_bundle
 from moerec.data.interactions import read_interactions
 from moerec.data.sequences import build_histories
 from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder
+from moerec.engine.kernels.rows import bytes_a_user
 from moerec.engine.state import Past, PastEvent, UserState
 from moerec.models.loading import load_model
 
