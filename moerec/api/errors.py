@@ -68,6 +68,11 @@ def problem(
     )
 
 
+def refusal(error: MoerecError) -> Response:
+    """One of our errors as a problem."""
+    return problem(error.http_status, str(error).replace("\n", " "))
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Turns each kind of error into a problem. What nobody expected is caught by the middleware."""
     app.add_exception_handler(HTTPException, _http_error)
@@ -83,7 +88,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 async def _moerec_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, MoerecError)  # noqa: S101 - Starlette looks handlers up by class
-    return problem(error.http_status, str(error).replace("\n", " "))
+    return refusal(error)
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:

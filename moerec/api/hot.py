@@ -1,6 +1,6 @@
-"""The short way for the requests that are nearly all of them: well-formed ones for a list.
+"""The short way for the requests that are nearly all of them: well-formed ones, for a list or with one event.
 
-    GET /v1/users/{user_id}/recommendations[?k=N]      POST /v1/recommendations
+    GET /v1/users/{user_id}/recommendations[?k=N]      POST /v1/recommendations      POST /v1/events
 
 They are read and answered without routing, dependencies and model classes, by the same services. Whatever
 is unusual, a fault above all, goes the long way with its body unread or given again: there it is refused
@@ -16,21 +16,27 @@ from msgspec import Meta
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moerec.api.answers import JSON, body, headers
+from moerec.api.errors import problem, refusal
 from moerec.api.gateway import Gateway
+from moerec.api.ingest import latest_ms
 from moerec.api.middleware import RequestMiddleware
-from moerec.api.schemas import DEFAULT_K, MOST_IDS, MOST_K
+from moerec.api.schemas import DEFAULT_K, MOST_IDS, MOST_K, EventIn
+from moerec.errors import MoerecError
 from moerec.observability.metrics import Metrics
 from moerec.transport.frames import RecommendRequest
+from moerec.types import DEFAULT_EVENT_TYPE, LARGEST_VALUE
 
 USERS: Final = "/v1/users/"
 LISTS: Final = "/recommendations"
 USER_ROUTE: Final = "/v1/users/{user_id}/recommendations"
 ROUTE: Final = "/v1/recommendations"
+EVENTS: Final = "/v1/events"
 
 _ID: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 _LENGTH_ONLY: Final = re.compile(rb"k=([1-9][0-9]{0,2})")
 
-_Id = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+_PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+\Z"
+_Id = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PRINTABLE)]
 _Ids = Annotated[list[_Id], Meta(max_length=MOST_IDS)]
 
 
@@ -47,10 +53,24 @@ class _Query(msgspec.Struct, forbid_unknown_fields=True):
 _query = msgspec.json.Decoder(_Query)
 
 
-class Asked(NamedTuple):
-    """What a request on the short way asks for; `path_format` is its route's, for the metrics."""
+class _Event(msgspec.Struct, forbid_unknown_fields=True):
+    """`schemas.EventIn` without times that are not milliseconds."""
 
-    request: RecommendRequest
+    user_id: _Id
+    item_id: _Id
+    event_id: _Id | None = None
+    timestamp: Annotated[int, Meta(ge=10**10, lt=2**53)] | None = None
+    type: Annotated[str, Meta(min_length=1, max_length=64, pattern=_PRINTABLE)] = DEFAULT_EVENT_TYPE
+    value: Annotated[float, Meta(ge=-LARGEST_VALUE, le=LARGEST_VALUE)] | None = None
+
+
+_event = msgspec.json.Decoder(_Event)
+
+
+class Asked(NamedTuple):
+    """What a request on the short way says; `path_format` is its route's, for the metrics."""
+
+    what: RecommendRequest | EventIn
     path_format: str
 
 
@@ -83,24 +103,33 @@ class Front(FastAPI):
             asked: Asked | None = None
             if scope["method"] == "GET":
                 asked = _of_user(path, scope["query_string"])
-            elif path == ROUTE and scope["method"] == "POST" and self._is_json(scope):
+            elif path in _BODIES and scope["method"] == "POST" and self._is_json(scope):
                 receive, given = await _whole(receive)
-                asked = _of_query(given)
+                asked = None if given is None else _BODIES[path](given)
             if asked is not None:
                 scope["route"] = asked
                 await self._short(scope, receive, send)
                 return
         await super().__call__(scope, receive, send)
 
-    async def _answer(self, scope: Scope, _: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The route of the short way."""
         gateway: Gateway = self.state.gateway
-        made = await gateway.recommend.recommend(scope["route"].request)
-        given = body(made)
-        named = headers(made) | {"Content-Type": JSON, "Content-Length": str(len(given))}
-        raw = [(name.lower().encode(), value.encode()) for name, value in named.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": raw})
-        await send({"type": "http.response.body", "body": given})
+        what = scope["route"].what
+        if isinstance(what, RecommendRequest):
+            made = await gateway.recommend.recommend(what)
+            await _send(send, 200, body(made), headers(made))
+            return
+        try:
+            taken = await gateway.ingest.take([what])
+        except MoerecError as error:
+            await refusal(error)(scope, receive, send)
+            return
+        if taken.rejected:
+            conflict = taken.rejected[0]
+            await problem(409, conflict.message, code=conflict.code)(scope, receive, send)
+            return
+        await _send(send, 202, taken.model_dump_json().encode(), {})
 
     def _is_json(self, scope: Scope) -> bool:
         """A body of JSON with a length that may be read: others are refused the long way."""
@@ -128,9 +157,7 @@ def _of_user(path: str, query: bytes) -> Asked | None:
     return Asked(RecommendRequest(user_id, None, k), USER_ROUTE)
 
 
-def _of_query(given: bytes | None) -> Asked | None:
-    if given is None:
-        return None
+def _of_query(given: bytes) -> Asked | None:
     try:
         query = _query.decode(given)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -139,6 +166,20 @@ def _of_query(given: bytes | None) -> Asked | None:
         query.user_id, query.history, query.k, query.exclude_item_ids, query.exclude_seen
     )
     return Asked(request, ROUTE)
+
+
+def _of_event(given: bytes) -> Asked | None:
+    try:
+        event = _event.decode(given)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if event.timestamp is not None and event.timestamp > latest_ms():
+        return None
+    return Asked(EventIn.model_construct(**msgspec.structs.asdict(event)), EVENTS)
+
+
+_BODIES: Final = {ROUTE: _of_query, EVENTS: _of_event}
+"""POST to these: what a body says, None for one that takes the long way."""
 
 
 async def _whole(receive: Receive) -> tuple[Receive, bytes | None]:
@@ -155,3 +196,10 @@ async def _whole(receive: Receive) -> tuple[Receive, bytes | None]:
         return message
 
     return replay, first.get("body", b"") if is_whole else None
+
+
+async def _send(send: Send, status: int, given: bytes, more: dict[str, str]) -> None:
+    named = more | {"Content-Type": JSON, "Content-Length": str(len(given))}
+    raw = [(name.lower().encode(), value.encode()) for name, value in named.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": given})

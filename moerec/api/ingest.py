@@ -83,6 +83,11 @@ class IngestService:
             return False
 
 
+def latest_ms() -> int:
+    """The latest time that an event may have now, UTC ms."""
+    return time.time_ns() // 1_000_000 + FUTURE_LIMIT_MS
+
+
 def _event(entry: EventIn | EventFault, now_ms: int) -> Event | EventFault:
     """The event to store, or why there is none."""
     if isinstance(entry, EventFault):

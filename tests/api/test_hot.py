@@ -78,6 +78,9 @@ def assert_same(one: httpx.Response, other: httpx.Response) -> None:
 def content(response: httpx.Response) -> Any:
     """The answer without what differs from request to request; if it is a list, as the schema has it."""
     found = response.json()
+    for result in found.get("results", []):
+        made_here = len(result["event_id"]) == 32
+        result["event_id"] = "made" if made_here else result["event_id"]
     if response.status_code == 200:
         Recommendations.model_validate_json(response.content, strict=True)
         assert set(found) == set(Recommendations.model_fields)
@@ -104,6 +107,58 @@ def test_lists_by_query(ways: tuple[httpx.Client, httpx.Client], query: Any) -> 
     kind = {"Content-Type": "application/json"}
     one, other = (way.post("/v1/recommendations", content=given_body, headers=kind) for way in ways)
     assert_same(one, other)
+
+
+EVENTS = st.one_of(
+    st.fixed_dictionaries(
+        {"user_id": IDS, "item_id": IDS},
+        optional={
+            "event_id": st.one_of(st.sampled_from(["e1", "e2", "e3"]), IDS, st.none()),
+            "timestamp": st.one_of(
+                st.sampled_from([1, 10**9 - 1, 10**9, 10**10 - 1, 10**10, 2**53 - 1, 2**53, -1]),
+                st.sampled_from([1_760_000_000_000, 4_000_000_000_000, "2026-01-02", "soon", 1.5]),
+                st.none(),
+            ),
+            "type": st.one_of(st.sampled_from(["view", "", "x" * 64, "x" * 65, "a\tb"]), st.none()),
+            "value": st.one_of(st.sampled_from([0, 1e9, 1.1e9, -1e9, -2e9, 3, True]), st.none()),
+        },
+    ),
+    st.dictionaries(st.sampled_from(["user_id", "item_id", "more"]), JSON_VALUES, max_size=3),
+    JSON_VALUES,
+)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(event=EVENTS)
+def test_events(ways: tuple[httpx.Client, httpx.Client], event: Any) -> None:
+    """Accepted, a duplicate, in conflict with one of before, refused: the stores have the same past."""
+    given_body = json.dumps(event).encode()
+    kind = {"Content-Type": "application/json"}
+    one, other = (way.post("/v1/events", content=given_body, headers=kind) for way in ways)
+    assert_same(one, other)
+
+
+def test_an_event_that_the_store_refuses(tmp_path: Path) -> None:
+    for name in ("short", "long"):
+        app = create_app(
+            Settings.load(database_url=f"sqlite:///{tmp_path}/{name}/events.db"),
+            bundle=toy_bundle(tmp_path / f"bundle-{name}"),
+            engine=LocalEngineClient(ToyEngine("toy")),
+        )
+        if name == "long":
+            app.take_long_way()
+        with running(app) as way:
+            for file in (tmp_path / name).glob("events.db*"):
+                file.unlink()
+            (tmp_path / name / "events.db").mkdir()
+            app.state.gateway.store.close()
+            answer = way.post("/v1/events", json={"user_id": "ann", "item_id": "i1"})
+            assert answer.status_code == 503
+            assert answer.headers["Retry-After"] == "1"
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert answer.json()["code"] == "unavailable"
 
 
 @pytest.mark.parametrize(
