@@ -59,11 +59,10 @@ class TorchRetrieval:
 
 
 class CompiledRetrieval:
-    """Cosines of all items in one product, and compiled kernels for the rest. For a CPU."""
+    """Reads all items, by compiled kernels. For a CPU."""
 
     def __init__(self, model: MoERecommender, items_VD: Tensor) -> None:
-        self._items = items_VD.float()
-        self._vectors = np.ascontiguousarray(self._items.numpy())
+        self._vectors = np.ascontiguousarray(items_VD.float().numpy())
         self._temperature = model.config.temperature
         self._liked = model.liked if model.liked is not None and model.liked.weight > 0 else None
         table = model.transitions
@@ -96,7 +95,6 @@ class CompiledRetrieval:
         scores = np.full((len(tastes), width), -np.inf, np.float32)
         best_items(
             self._vectors,
-            (torch.from_numpy(users) @ self._items.T).numpy(),
             self._table,
             asked,
             self._scratch,

@@ -177,6 +177,20 @@ def test_equal_scores_go_to_the_lower_index_in_compiled_lists_too() -> None:
     assert scores == [1.0] * 74 + [0.0] * 6
 
 
+@pytest.mark.parametrize("config", [CONFIG, NO_TABLE])
+def test_a_list_does_not_depend_on_its_batch_to_the_last_bit(config: ModelConfig) -> None:
+    model = model_of(config)
+    compiled, _, _ = both(model)
+    tastes = [taste_of(model, seed) for seed in range(30)]
+    out = [[seed, 2 * seed] for seed in range(30)]
+    alone = [
+        listed_by(compiled, [taste], [items], [10])[0]
+        for taste, items in zip(tastes, out, strict=True)
+    ]
+    for batch in range(1, 30):
+        assert listed_by(compiled, tastes[:batch], out[:batch], [10] * batch) == alone[:batch]
+
+
 def test_a_list_leaves_nothing_behind_for_the_next() -> None:
     model = model_of(CONFIG)
     compiled, _, _ = both(model)

@@ -47,7 +47,6 @@ class Scratch(NamedTuple):
 @compiled
 def best_items(
     vectors_VD: Floats,
-    cosines_BV: Floats,
     table: Table,
     asked: Asked,
     scratch: Scratch,
@@ -64,11 +63,16 @@ def best_items(
         np.empty(items_Bn.shape[1], np.float32),
     )
     touched = np.empty(table.neighbors_VK.shape[1] * asked.recent_BR.shape[1], np.int64)
+    cosines_4V = np.empty((4, len(vectors_VD)), np.float32)
     for row in range(len(items_Bn)):
+        if row % 4 == 0:
+            multiply(asked.users_BD[row : row + 4], vectors_VD, cosines_4V)
         size, number = min(asked.sizes_B[row], len(vectors_VD) - 1), first_number + row
         for place in range(asked.ends_B[row - 1] if row else 0, asked.ends_B[row]):
             scratch.marks_V[asked.excluded_N[place]] = number
-        near = nearest(cosines_BV[row], scratch.marks_V, number, near_n[:size], cosines_n[:size])
+        near = nearest(
+            cosines_4V[row % 4], scratch.marks_V, number, near_n[:size], cosines_n[:size]
+        )
         followers = 0
         if table.weight > 0:
             followers = add_chances(table, asked.recent_BR[row], scratch.chances_V, touched)
@@ -76,7 +80,9 @@ def best_items(
         for place in range(near):
             item = near_n[place]
             scratch.marks_V[item] = number
-            key = raised(table, cosines_n[place], scratch.chances_V[item])
+            # Once more, and alone: the last bit of the products depends on who else is multiplied.
+            cosine = dot(asked.users_BD[row], vectors_VD[item])
+            key = raised(table, cosine, scratch.chances_V[item])
             count = offer(items, keys, count, item, key)
         for place in range(followers):
             item = touched[place]
@@ -91,6 +97,29 @@ def best_items(
         if table.weight > 0:
             for place in range(count):
                 keys[place] = table.temperature * np.log(keys[place])
+
+
+@compiled
+def multiply(users_BD: Floats, vectors_VD: Floats, cosines_4V: Floats) -> None:
+    """The cosines of 1 to 4 users with all items; four at a time share the reading of the vectors."""
+    V, D = vectors_VD.shape
+    if len(users_BD) < 4:
+        for user in range(len(users_BD)):
+            for item in range(V):
+                cosines_4V[user, item] = dot(users_BD[user], vectors_VD[item])
+        return
+    user0, user1, user2, user3 = users_BD[0], users_BD[1], users_BD[2], users_BD[3]
+    for item in range(V):
+        vector = vectors_VD[item]
+        sum0, sum1 = np.float32(0.0), np.float32(0.0)
+        sum2, sum3 = np.float32(0.0), np.float32(0.0)
+        for place in range(D):
+            sum0 += vector[place] * user0[place]
+            sum1 += vector[place] * user1[place]
+            sum2 += vector[place] * user2[place]
+            sum3 += vector[place] * user3[place]
+        cosines_4V[0, item], cosines_4V[1, item] = sum0, sum1
+        cosines_4V[2, item], cosines_4V[3, item] = sum2, sum3
 
 
 @compiled
