@@ -42,7 +42,7 @@ def attention(
     query_gate_NM = np.empty((len(out.row_N) + 1, 2 * D), np.float32)
     linear(normed_ND, part.query_gate_nDM[layer], query_gate_NM, len(out.row_N))
     mixed_ND = np.empty((len(out.row_N) + 1, D), np.float32)
-    weights_HP = np.empty((part.distance_nHW.shape[1], arena.times_SP.shape[1]), np.float32)
+    weights_HP = np.empty(part.distance_nHP.shape[1:], np.float32)
     at = 0
     for place in range(len(read.row_N)):
         row, user = read.row_N[place], read.user_N[place]
@@ -95,23 +95,42 @@ def attend(
     scale = np.float32(1.0) / np.sqrt(np.float32(C))
     position = arena.count_S[slot] + row - first
     newest = position % P
-    for place in range(P):
-        distance = newest - place if place <= newest else newest - place + P
-        seen = distance <= position and distance < part.distance_nHW.shape[2]
-        bucket = 0
-        if seen and part.uses_time:
-            # The ring has the times of those who came before all of these rows.
-            is_new = distance <= row - first
-            then = new.times_N[row - distance] if is_new else arena.times_SP[slot, place]
-            bucket = age_bucket(new.times_N[row] - then)
-        for head in range(H):
-            if not seen:
-                weights_HP[head, place] = -np.inf
-                continue
-            bias = part.distance_nHW[layer, head, distance]
-            if part.uses_time:
-                bias += part.age_nHT[layer, head, bucket]
-            weights_HP[head, place] = weights_HP[head, place] * scale + bias
+    for head in range(H):
+        weights_P, bias_P = weights_HP[head], part.distance_nHP[layer, head]
+        for place in range(newest + 1):
+            weights_P[place] = weights_P[place] * scale + bias_P[newest - place]
+        for place in range(newest + 1, P):
+            # The places behind the newest are the oldest, or were never filled.
+            biased = weights_P[place] * scale + bias_P[newest - place + P]
+            weights_P[place] = biased if position >= P else np.float32(-np.inf)
+    if part.uses_time:
+        add_ages(part, arena, new, layer, slot, row, first, weights_HP)
     for head in range(H):
         softmax(weights_HP[head])
     blend(weights_HP, arena.values_SnPD[slot, layer], mixed_D)
+
+
+@spliced
+def add_ages(
+    part: Attention,
+    arena: Arena,
+    new: NewEvents,
+    layer: int,
+    slot: int,
+    row: int,
+    first: int,
+    weights_HP: Floats,
+) -> None:
+    """weights += the bias for how long before the row each event of the ring was."""
+    H, P = weights_HP.shape
+    newest = (arena.count_S[slot] + row - first) % P
+    buckets_P = np.empty(P, np.int64)
+    for place in range(P):
+        distance = newest - place if place <= newest else newest - place + P
+        # The ring has the times of those who came before all of these rows.
+        is_new = distance <= row - first
+        then = new.times_N[row - distance] if is_new else arena.times_SP[slot, place]
+        buckets_P[place] = age_bucket(new.times_N[row] - then)
+    for head in range(H):
+        for place in range(P):
+            weights_HP[head, place] += part.age_nHT[layer, head, buckets_P[place]]

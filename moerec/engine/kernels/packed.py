@@ -1,6 +1,7 @@
 """The encoder's weights as the kernels read them: one array of all layers for each kind.
 
-Letters: n layers, D width, E experts, F hidden width of an expert, H heads, W window, T buckets of age.
+Letters: n layers, D width, E experts, F hidden width of an expert, H heads, W window, P places of a ring,
+T buckets of age.
 Every map is input x output, as `row @ map` wants it; M stands for several outputs side by side. A model
 without gates, router, summary or times has zeros in their place, and a flag that says so.
 """
@@ -11,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from moerec.engine.kernels.arithmetic import Floats
+from moerec.engine.kernels.rows import places
 from moerec.models.attention import TIME_BUCKETS
 from moerec.models.config import ModelConfig
 from moerec.models.encoder import Block, Encoder
@@ -20,15 +23,19 @@ from moerec.models.recommender import MoERecommender
 
 
 class Attention(NamedTuple):
-    """Of every layer's attention; keys and values side by side, queries and the residual gate."""
+    """Of every layer's attention; keys and values side by side, queries and the residual gate.
+
+    `distance_nHP` is the bias for each distance that occurs in a ring; -inf for W and more.
+    """
 
     norm_nD: Floats
     key_value_nDM: Floats
     query_gate_nDM: Floats
     gate_nD: Floats
-    distance_nHW: Floats
+    distance_nHP: Floats
     age_nHT: Floats
     output_nDD: Floats
+    window: int
     gated: bool
     uses_time: bool
 
@@ -86,6 +93,7 @@ def _attention(blocks: list[Block], config: ModelConfig) -> Attention:
     parts = [block.attention for block in blocks]
     maps = [part.query_key_value.weight.T for part in parts]
     gates = [block.attention_gate for block in blocks]
+    beyond = places(config.window) - config.window
     return Attention(
         norm_nD=_stacked(block.attention_norm.weight for block in blocks),
         key_value_nDM=_stacked(map_[:, D:] for map_ in maps),
@@ -94,9 +102,12 @@ def _attention(blocks: list[Block], config: ModelConfig) -> Attention:
             for map_, gate in zip(maps, gates, strict=True)
         ),
         gate_nD=_stacked(_gate_bias(gate, D) for gate in gates),
-        distance_nHW=_stacked(part.distance_bias for part in parts),
+        distance_nHP=_stacked(
+            functional.pad(part.distance_bias, (0, beyond), value=-torch.inf) for part in parts
+        ),
         age_nHT=_stacked(none_HT if part.time_bias is None else part.time_bias for part in parts),
         output_nDD=_stacked(part.output.weight.T for part in parts),
+        window=config.window,
         gated=bool(config.gated),
         uses_time=bool(config.uses_time),
     )

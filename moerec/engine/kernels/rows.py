@@ -33,15 +33,20 @@ class Arena(NamedTuple):
     count_S: Ints
 
 
+def places(window: int) -> int:
+    """P, the places of a ring: the window rounded up to what goes through the vector lanes."""
+    return -(-window // 8) * 8
+
+
 def bytes_a_user(config: ModelConfig) -> int:
     """What an arena takes for each slot."""
-    P = -(-config.window // 8) * 8
+    P = places(config.window)
     return config.layers * 2 * P * config.dim * 4 + P * 8 + config.dim * 4 + 8
 
 
 def new_arena(config: ModelConfig, slots: int) -> Arena:
     """An arena for so many users, all slots fresh. Memory that no user has filled is not taken yet."""
-    P = -(-config.window // 8) * 8
+    P = places(config.window)
     return Arena(
         np.zeros((slots, config.layers, config.dim, P), np.float32),
         np.zeros((slots, config.layers, P, config.dim), np.float32),

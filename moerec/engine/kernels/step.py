@@ -28,7 +28,7 @@ def advance(
     `vectors_VD` are the model's item vectors.
     """
     N = len(new.items_N)
-    layers, W = packed.attention.distance_nHW.shape[0], packed.attention.distance_nHW.shape[2]
+    layers, W = len(packed.attention.norm_nD), packed.attention.window
     D, E = packed.output_DD.shape[0], packed.mixture.balance_nE.shape[1]
     x_ND = np.empty((N, D), np.float32)
     summary_ND = np.empty((N + 1, D), np.float32)
