@@ -25,6 +25,9 @@ from moerec.settings import Settings
 from moerec.store.sql import open_event_store
 from moerec.transport.server import serve
 
+SLOW_WARM_UP_S = 5.0
+"""With compiled kernels at hand it takes a second."""
+
 DRAIN_S = 0.5
 """Time that frames under way have after SIGTERM; the streams themselves never end on their own."""
 
@@ -56,7 +59,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         device = choose_device(settings.device)
         engine = Engine(bundle, store, device, settings.arena_mib << 20)
         follower = Follower(store, engine.apply_stored, engine.forget_users)
-        engine.warm_up()
+        warm_up(engine)
         remove_stale_socket(settings.engine_address)
         server = serve(engine.answer, settings.engine_address)
         follower.start()
@@ -70,6 +73,15 @@ def run(settings: Settings, stop: threading.Event) -> None:
         stop.wait()
         server.stop(DRAIN_S).wait()
         follower.stop()
+
+
+def warm_up(engine: Engine) -> None:
+    """Lets the engine answer once; who waits long for it on a new machine is told why."""
+    started = time.monotonic()
+    engine.warm_up()
+    spent = time.monotonic() - started
+    if spent > SLOW_WARM_UP_S:
+        log.info("Compiling the kernels took %.0f s; the next start finds them.", spent)
 
 
 def use_all_cores_but_one() -> None:
