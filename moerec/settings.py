@@ -64,7 +64,8 @@ class Settings(BaseSettings):
     """Where the engine computes; `auto` takes a GPU where there is one."""
 
     arena_mib: int = Field(default=4096, ge=1)
-    """The most memory for the states of users that the engine has met lately, MiB; taken as they come."""
+    """Memory for the attention states of the users that the engine has met lately, MiB, taken as they come;
+    their seen items (4 bytes each, at most 80 kB a user) come on top."""
 
     deadline_ms: int = Field(default=250, ge=1, le=60_000)
     """How long an answer may wait for the engine before the popular list is given, milliseconds."""

@@ -33,7 +33,8 @@ ROUTE: Final = "/v1/recommendations"
 EVENTS: Final = "/v1/events"
 
 _ID: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
-_LENGTH_ONLY: Final = re.compile(rb"k=([1-9][0-9]{0,2})")
+_LENGTH: Final = re.compile(rb"[0-9]{1,15}")
+_K_ONLY: Final = re.compile(rb"k=([1-9][0-9]{0,2})")
 
 _PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+\Z"
 _Id = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PRINTABLE)]
@@ -91,14 +92,9 @@ class Front(FastAPI):
         """Every request goes through FastAPI from now on."""
         self._short = None
 
-    @property
-    def has_short_way(self) -> bool:
-        """Whether there is one."""
-        return self._short is not None
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http" and self._short is not None:
+        if scope["type"] == "http" and self._short is not None and not scope.get("root_path"):
             path: str = scope["path"]
             asked: Asked | None = None
             if scope["method"] == "GET":
@@ -126,21 +122,21 @@ class Front(FastAPI):
             await refusal(error)(scope, receive, send)
             return
         if taken.rejected:
-            conflict = taken.rejected[0]
-            await problem(409, conflict.message, code=conflict.code)(scope, receive, send)
+            refused = taken.rejected[0]
+            status = 409 if refused.code == "event_id_conflict" else 422
+            await problem(status, refused.message, code=refused.code)(scope, receive, send)
             return
         await _send(send, 202, taken.model_dump_json().encode(), {})
 
     def _is_json(self, scope: Scope) -> bool:
         """A body of JSON with a length that may be read: others are refused the long way."""
-        kind, length = b"", b""
-        for name, value in scope["headers"]:
-            if name == b"content-type":
-                kind = value
-            elif name == b"content-length":
-                length = value
+        kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+        lengths = [value for name, value in scope["headers"] if name == b"content-length"]
         return (
-            kind == b"application/json" and length.isdigit() and int(length) <= self._largest_body
+            kinds == [b"application/json"]
+            and len(lengths) == 1
+            and _LENGTH.fullmatch(lengths[0]) is not None
+            and int(lengths[0]) <= self._largest_body
         )
 
 
@@ -149,7 +145,7 @@ def _of_user(path: str, query: bytes) -> Asked | None:
         return None
     user_id, k = path[len(USERS) : -len(LISTS)], DEFAULT_K
     if query:
-        given = _LENGTH_ONLY.fullmatch(query)
+        given = _K_ONLY.fullmatch(query)
         if given is None or (k := int(given[1])) > MOST_K:
             return None
     if _ID.fullmatch(user_id) is None:

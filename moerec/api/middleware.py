@@ -86,5 +86,6 @@ def _own_id_and_length(scope: Scope) -> tuple[str, int]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             own_id = value.decode()
         elif name == b"content-length" and value.isdigit():
-            length = int(value)
+            # Of a number that is too long its length says enough, and `int` would refuse it.
+            length = int(value[:20])
     return own_id or token_hex(8), length

@@ -90,8 +90,10 @@ def held(path: Path, busy: UsageError) -> Iterator[None]:
         yield
     finally:
         # First gone, then free: who waits for the name makes a file of its own.
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        try:
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 def _locked(path: Path) -> int:

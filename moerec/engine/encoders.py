@@ -17,11 +17,10 @@ from moerec.engine.kernels.rows import NewEvents, new_arena
 from moerec.engine.kernels.step import advance
 from moerec.engine.state import Taste, UserState
 from moerec.errors import MoerecError
-from moerec.models.config import ModelConfig
+from moerec.models.config import LAST_ITEMS, ModelConfig
 from moerec.models.events import Events
 from moerec.models.liked import joined
 from moerec.models.recommender import MoERecommender
-from moerec.models.transitions import LAST_ITEMS
 
 ROWS: Final = 1024
 """So many events go through the layers together, or one user's: what they need stays in the cache."""
@@ -97,14 +96,15 @@ class StreamedEncoder:
                 vectors[first:after],
                 awake[first:after],
             )
+            for state in states[first:after]:
+                state.fresh = 0
         recent = np.zeros((len(states), LAST_ITEMS), np.int64)
         for row, state in enumerate(states):
             last = state.past.items(LAST_ITEMS)
             recent[row, : len(last)] = last[::-1]
         liked = self._liked(states, vectors)
-        for state in states:
-            state.fresh = 0
-            if liked is None:
+        if self._liked_head is None:
+            for state in states:
                 state.past.keep(LAST_ITEMS)
         return tastes(vectors, recent, awake.tolist(), liked)
 

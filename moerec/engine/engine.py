@@ -120,21 +120,28 @@ class Engine:
         rankings = [draft for draft in drafts if isinstance(draft, _Ranking)]
         try:
             lists = iter(self._rank(rankings)) if rankings else iter(())
+        except Exception:
+            # How far they were taken in is not known.
+            self._users.clear()
+            raise
         finally:
             for ranking in rankings:
                 if ranking.state.passing:
                     self._encoder.release(ranking.state)
+            self._users.sweep()
         return [next(lists) if isinstance(draft, _Ranking) else draft for draft in drafts]
 
     def apply_stored(self, events: Sequence[StoredEvent]) -> None:
         """Take in events that were read from the table (the follower's door)."""
         with self._lock:
             self._users.apply_stored(events)
+            self._users.sweep()
 
     def forget_users(self) -> None:
         """Drop every user's state; each is rebuilt when next read."""
         with self._lock:
             self._users.clear()
+            self._users.sweep()
 
     def warm_up(self, batch: int = 8) -> None:
         """Run the model once on full histories, so that no user waits for first-time costs."""

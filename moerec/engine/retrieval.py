@@ -15,9 +15,10 @@ from torch.nn.functional import logsigmoid, normalize
 
 from moerec.engine.kernels.lists import Asked, Scratch, Table, best_items
 from moerec.engine.state import Taste
+from moerec.models.config import LAST_ITEMS
 from moerec.models.liked import RERANKED, LikedHead
 from moerec.models.recommender import MoERecommender, take_out
-from moerec.models.transitions import LAST_ITEMS, shares
+from moerec.models.transitions import shares
 
 List = tuple[list[int], list[float]]
 """Item indexes and scores, best first; only items that may be in the list."""
@@ -83,14 +84,15 @@ class CompiledRetrieval:
         """As `Retrieval`."""
         users = np.stack([taste.vector for taste in tastes])
         least = RERANKED if self._liked is not None else 1
+        most = len(self._vectors) - 1
         asked = Asked(
             users,
             np.stack([taste.recent for taste in tastes]),
             np.concatenate(excluded).astype(np.int64),
             np.cumsum([len(each) for each in excluded]),
-            np.maximum(np.array(sizes), least),
+            np.array([min(max(size, least), most) for size in sizes]),
         )
-        width = min(int(asked.sizes_B.max()), len(self._vectors) - 1)
+        width = int(asked.sizes_B.max())
         items = np.zeros((len(tastes), width), np.int64)
         scores = np.full((len(tastes), width), -np.inf, np.float32)
         best_items(

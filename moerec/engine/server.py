@@ -81,7 +81,7 @@ def warm_up(engine: Engine) -> None:
     engine.warm_up()
     spent = time.monotonic() - started
     if spent > SLOW_WARM_UP_S:
-        log.info("Compiling the kernels took %.0f s; the next start finds them.", spent)
+        log.info("The kernels were compiled for this machine, which took %.0f s.", spent)
 
 
 def use_all_cores_but_one() -> None:

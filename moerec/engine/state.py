@@ -144,7 +144,8 @@ def newest_distinct(items: Sequence[int], limit: int) -> list[int]:
 class HotUsers:
     """User states by user id; the least recently used one goes when there are more than `capacity`.
 
-    `release` is told of each state that goes. Not thread-safe: the engine holds its lock around every call.
+    `release` is told of each state that has gone, by `sweep`: until then who has it may use it. Not
+    thread-safe: the engine holds its lock around every call.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class HotUsers:
         self._capacity = capacity
         self._release = release
         self._states: OrderedDict[UserId, UserState] = OrderedDict()
+        self._gone: list[UserState] = []
 
     def __len__(self) -> int:
         return len(self._states)
@@ -211,9 +213,15 @@ class HotUsers:
             self._let_go(state)
         self._states.clear()
 
+    def sweep(self) -> None:
+        """Nobody uses the states that have gone any more."""
+        for state in self._gone:
+            self._release(state)
+        self._gone.clear()
+
     def _let_go(self, state: UserState) -> None:
         state.passing = True
-        self._release(state)
+        self._gone.append(state)
 
     def _build(self, user_id: UserId) -> UserState:
         events = self._newest_events(user_id)

@@ -10,6 +10,10 @@ SUMMARY_EVENTS: Final = 150
 back weighs less than 2e-7."""
 
 
+LAST_ITEMS: Final = 10
+"""The last items of a history that the table of transitions looks up."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Shape of a `MoERecommender`. Counts are of rows, widths of floats.
@@ -110,8 +114,10 @@ class ModelConfig:
 
     @property
     def reach(self) -> int:
-        """The events a user vector depends on: R, and before them those of the summary alone, if any."""
-        return self.receptive_field + (SUMMARY_EVENTS if self.uses_summary else 0)
+        """The events an answer depends on: R, and before them those of the summary alone, if any; at
+        least those that the table of transitions reads."""
+        read = self.receptive_field + (SUMMARY_EVENTS if self.uses_summary else 0)
+        return max(read, LAST_ITEMS)
 
     def dense(self, expert_dim: int) -> "ModelConfig":
         """The same model with one expert of that hidden width, and so without a router."""

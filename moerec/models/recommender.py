@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moerec.models.config import SUMMARY_EVENTS, ModelConfig
+from moerec.models.config import LAST_ITEMS, SUMMARY_EVENTS, ModelConfig
 from moerec.models.content import ItemContent
 from moerec.models.encoder import Encoder
 from moerec.models.events import Events
 from moerec.models.liked import LikedHead, joined
 from moerec.models.router import Routing
-from moerec.models.transitions import LAST_ITEMS, Transitions
+from moerec.models.transitions import Transitions
 from moerec.types import PADDING
 
 INITIAL_STD: Final = 0.02

@@ -18,7 +18,6 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-LAST_ITEMS: Final = 10
 RECENCY_DECAY: Final = 0.8
 
 

@@ -194,7 +194,8 @@ def claimed(out: Path, options: FitOptions) -> Iterator[None]:
     checkpoint = checkpoint_path(out)
     _make_parent(out)
     busy = UsageError(
-        f"another training of {out} is running", "Wait until it has ended, or choose another --out."
+        f"another training of {out} is running",
+        "Wait until it has ended, or train into another folder.",
     )
     # Two would write one checkpoint, and go on from each other's.
     with held(out.with_name(out.name + ".training"), busy):

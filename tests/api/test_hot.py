@@ -211,6 +211,15 @@ def test_a_body_in_pieces_and_without_a_length(ways: tuple[httpx.Client, httpx.C
     assert one.status_code == 200
 
 
+def test_two_content_types(ways: tuple[httpx.Client, httpx.Client]) -> None:
+    """The short way took the last one, FastAPI takes the first."""
+    kinds = [("Content-Type", "text/plain"), ("Content-Type", "application/json")]
+    one, other = (
+        way.post("/v1/recommendations", content=b"{}", headers=httpx.Headers(kinds)) for way in ways
+    )
+    assert_same(one, other)
+
+
 def test_both_ways_are_counted_alike(ways: tuple[httpx.Client, httpx.Client]) -> None:
     """The labels of a route do not tell which way its requests went."""
     counted = []
@@ -236,10 +245,23 @@ def test_the_callers_request_id_comes_back(ways: tuple[httpx.Client, httpx.Clien
             assert (answer.headers["X-Request-Id"] == given_id) == same
 
 
-def test_the_long_way_is_the_long_way(tmp_path: Path) -> None:
-    """Or the other tests would compare the short way with itself."""
-    chosen = Settings.load(database_url=f"sqlite:///{tmp_path}/events.db")
-    app = create_app(chosen, bundle=toy_bundle(tmp_path / "bundle"))
-    assert app.has_short_way
-    app.take_long_way()
-    assert not app.has_short_way
+def test_plain_requests_take_the_short_way(tmp_path: Path) -> None:
+    """Or the other tests would compare the long way with itself: this gateway has no other one."""
+    chosen = Settings.load(database_url=f"sqlite:///{tmp_path}/events.db", deadline_ms=5000)
+    bundle = toy_bundle(tmp_path / "bundle")
+    app = create_app(chosen, bundle=bundle, engine=LocalEngineClient(ToyEngine(bundle.version)))
+    app.router.routes.clear()
+    event = {"user_id": "ann", "item_id": "i1"}
+    with running(app) as client:
+        assert client.post("/v1/events", json=event).status_code == 202
+        assert (
+            client.post("/v1/events", json=event | {"value": 3, "type": "buy"}).status_code == 202
+        )
+        for query in ("", "?k=3"):
+            answer = client.get(f"/v1/users/ann/recommendations{query}")
+            assert answer.json()["fallback"] is None
+        assert client.post("/v1/recommendations", json={"user_id": "ann"}).status_code == 200
+        assert client.get("/v1/users/ann/recommendations?k=0").status_code == 404
+        app.take_long_way()
+        assert client.post("/v1/events", json=event).status_code == 404
+        assert client.get("/v1/users/ann/recommendations").status_code == 404

@@ -19,6 +19,7 @@ from moerec.transport.frames import (
     InfoRequest,
     ListReply,
     RecommendRequest,
+    Request,
     SimilarRequest,
 )
 from moerec.types import Event, ItemId, UserId
@@ -148,6 +149,45 @@ def test_an_event_changes_the_next_answer(
     history = ["i1", "i2", film]
     assert ids(after) == expected(bundle, history, 5, exclude=history)
     assert film not in ids(after)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_late_event_beside_a_question_leaves_the_answer_whole(
+    engine: Engine, bundle: Bundle, store: EventStore, order: int
+) -> None:
+    """It throws the user's state away while the question still waits for its list: the answer was made of
+    the last ten events, which are all that a streamed state keeps."""
+    history = [f"i{1 + n % 25}" for n in range(100)]
+    put(store, "anna", history)
+    engine.answer([RecommendRequest("anna", None, 5)])
+    engine.answer(list(put(store, "anna", ["i30"])))
+    late = Event("late", UserId("anna"), ItemId("i31"), 1)
+    (done,) = store.append([late])
+    push = EventPush("anna", "i31", 1, done.user_number, done.table_number)
+    batch = [RecommendRequest("anna", None, 5), push][::order]
+    reply = engine.answer(batch)[::order][0]
+    known = [*history, "i30"] if order == 1 else ["i31", *history, "i30"]
+    assert ids(reply) == expected(bundle, known, 5, exclude=known)
+    (again,) = engine.answer([RecommendRequest("anna", None, 5)])
+    known = ["i31", *history, "i30"]
+    assert ids(again) == expected(bundle, known, 5, exclude=known)
+
+
+def test_users_who_come_and_go_leave_no_slot_behind(bundle: Bundle, store: EventStore) -> None:
+    """The smallest arena, of one frame's users: three times as many ask, with late events among them."""
+    engine = Engine(bundle, store, arena_bytes=1)
+    for turn in range(3):
+        for user in range(0, 190, 38):
+            batch: list[Request] = []
+            for number in range(user, user + 38):
+                put(store, f"user{number}", [f"i{1 + (number + turn) % ITEMS}"])
+                batch.append(RecommendRequest(f"user{number}", None, 3))
+            (done,) = store.append(
+                [Event(f"l{turn}-{user}", UserId(f"user{user}"), ItemId("i2"), -turn)]
+            )
+            batch.append(EventPush(f"user{user}", "i2", -turn, done.user_number, done.table_number))
+            batch.append(RecommendRequest(None, ["i1", "i2"], 3))
+            assert not any(isinstance(reply, ErrorReply) for reply in engine.answer(batch))
 
 
 def test_a_push_that_was_lost_is_repaired_by_the_table(

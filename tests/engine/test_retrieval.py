@@ -191,6 +191,18 @@ def test_a_list_does_not_depend_on_its_batch_to_the_last_bit(config: ModelConfig
         assert listed_by(compiled, tastes[:batch], out[:batch], [10] * batch) == alone[:batch]
 
 
+def test_items_that_are_almost_the_same_do_not_change_with_the_batch() -> None:
+    """A lone user was multiplied in another order than four at a time: at the end of a list other ones of
+    many near-duplicates came out."""
+    model = model_of(replace(CONFIG, dim=64, items=3_000, neighbors=0))
+    with torch.no_grad():
+        model.embedding.weight[1:] = torch.randn(64) + 2e-7 * torch.randn(3_000, 64)
+    compiled, _, _ = both(model)
+    tastes = [taste_of(model, seed) for seed in range(20)]
+    alone = [listed_by(compiled, [taste], [[]], [10])[0] for taste in tastes]
+    assert listed_by(compiled, tastes, [[]] * 20, [10] * 20) == alone
+
+
 def test_a_list_leaves_nothing_behind_for_the_next() -> None:
     model = model_of(CONFIG)
     compiled, _, _ = both(model)

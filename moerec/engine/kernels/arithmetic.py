@@ -5,20 +5,18 @@ out in the same order whatever rows stand beside it, so that no answer depends o
 `moerec.models` is the reference: it always runs, and these always agree.
 """
 
-import logging
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from moerec.engine.kernels.kept import config, folder
 from moerec.models.attention import TIME_BUCKETS
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-log = logging.getLogger(__name__)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 EPSILON: Final = np.float32(1e-6)
@@ -29,18 +27,13 @@ def compiled(function: _Function) -> _Function:
     """Machine code at the first call, kept on disk for the next process where there is a place for it."""
     # Sums may be split over vector lanes and fused: in the same way for every row.
     loose = {"reassoc", "contract", "nsz"}
-    kept = numba.njit(nogil=True, cache=True, fastmath=loose, error_model="numpy")
+    place, given = folder(), config.CACHE_DIR
+    make = numba.njit(nogil=True, cache=place is not None, fastmath=loose, error_model="numpy")
     try:
-        return cast(_Function, kept(function))
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        _warn_that_nothing_is_kept()
-    not_kept = numba.njit(nogil=True, fastmath=loose, error_model="numpy")
-    return cast(_Function, not_kept(function))
-
-
-@cache
-def _warn_that_nothing_is_kept() -> None:
-    log.warning("Each start compiles the kernels anew: set NUMBA_CACHE_DIR to keep them.")
+        config.CACHE_DIR = given if place is None else str(place)
+        return cast(_Function, make(function))
+    finally:
+        config.CACHE_DIR = given
 
 
 def spliced(function: _Function) -> _Function:
@@ -71,15 +64,6 @@ def linear(x_ND: Floats, w_DM: Floats, out_NM: Floats, rows: int) -> None:
                 sum_y[column] += (
                     y0 * w0[column] + y1 * w1[column] + y2 * w2[column] + y3 * w3[column]
                 )
-
-
-@compiled
-def dot(x_D: Floats, y_D: Floats) -> np.float32:
-    """x . y"""
-    total = np.float32(0.0)
-    for place in range(len(x_D)):
-        total += x_D[place] * y_D[place]
-    return total
 
 
 @compiled

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moerec.engine.kernels.arithmetic import Floats, Ints, compiled, dot, exp
+from moerec.engine.kernels.arithmetic import Floats, Ints, compiled, exp
 
 
 class Table(NamedTuple):
@@ -27,7 +27,7 @@ class Table(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """B lists: `sizes_B` places each, without the items `excluded_N[ends_B[b - 1]:ends_B[b]]`."""
+    """B lists: `sizes_B` places each, at most V, without the items `excluded_N[ends_B[b - 1]:ends_B[b]]`."""
 
     users_BD: Floats
     recent_BR: Ints
@@ -67,7 +67,7 @@ def best_items(
     for row in range(len(items_Bn)):
         if row % 4 == 0:
             multiply(asked.users_BD[row : row + 4], vectors_VD, cosines_4V)
-        size, number = min(asked.sizes_B[row], len(vectors_VD) - 1), first_number + row
+        size, number = asked.sizes_B[row], first_number + row
         for place in range(asked.ends_B[row - 1] if row else 0, asked.ends_B[row]):
             scratch.marks_V[asked.excluded_N[place]] = number
         near = nearest(
@@ -80,9 +80,7 @@ def best_items(
         for place in range(near):
             item = near_n[place]
             scratch.marks_V[item] = number
-            # Once more, and alone: the last bit of the products depends on who else is multiplied.
-            cosine = dot(asked.users_BD[row], vectors_VD[item])
-            key = raised(table, cosine, scratch.chances_V[item])
+            key = raised(table, cosines_n[place], scratch.chances_V[item])
             count = offer(items, keys, count, item, key)
         for place in range(followers):
             item = touched[place]
@@ -90,8 +88,8 @@ def best_items(
                 # At best it is as near as the last of the nearest. That list is full, or had them all.
                 chance = scratch.chances_V[item]
                 if raised(table, cosines_n[0], chance) >= keys[0]:
-                    cosine = dot(asked.users_BD[row], vectors_VD[item])
-                    count = offer(items, keys, count, item, raised(table, cosine, chance))
+                    key = raised(table, cosines_4V[row % 4, item], chance)
+                    count = offer(items, keys, count, item, key)
             scratch.chances_V[item] = np.float32(0.0)
         unheap(items, keys, count)
         if table.weight > 0:
@@ -101,14 +99,14 @@ def best_items(
 
 @compiled
 def multiply(users_BD: Floats, vectors_VD: Floats, cosines_4V: Floats) -> None:
-    """The cosines of 1 to 4 users with all items; four at a time share the reading of the vectors."""
+    """The cosines of 1 to 4 users with all items; four at a time share the reading of the vectors.
+
+    Fewer are filled up with the last one: a product is rounded alike whoever else is multiplied.
+    """
     V, D = vectors_VD.shape
-    if len(users_BD) < 4:
-        for user in range(len(users_BD)):
-            for item in range(V):
-                cosines_4V[user, item] = dot(users_BD[user], vectors_VD[item])
-        return
-    user0, user1, user2, user3 = users_BD[0], users_BD[1], users_BD[2], users_BD[3]
+    last = len(users_BD) - 1
+    user0, user1 = users_BD[0], users_BD[min(1, last)]
+    user2, user3 = users_BD[min(2, last)], users_BD[min(3, last)]
     for item in range(V):
         vector = vectors_VD[item]
         sum0, sum1 = np.float32(0.0), np.float32(0.0)
