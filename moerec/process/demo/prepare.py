@@ -1,6 +1,6 @@
 """The demo's folder: simulated log, bundle, event store. What is there already is kept."""
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from moerec.artifacts.bundle import Bundle, read_bundle
 from moerec.artifacts.checkpoint import checkpoint_path
+from moerec.artifacts.files import held
 from moerec.data.demo.writing import write_demo
 from moerec.data.interactions import Interactions, read_interactions
 from moerec.data.items import read_items
@@ -47,13 +48,25 @@ def prepare(options: DemoOptions, console: Console) -> Bundle:
         log = options.folder / "log.csv"
         interactions = read_interactions(log) if not _imported(options, bundle) else None
     else:
-        with console.status("Simulating viewers"):
-            log, catalogue = write_demo(options.folder, options.viewers, options.seed)
-        interactions = read_interactions(log)
-        bundle = _train(options, interactions, catalogue, console)
+        interactions, bundle = _make(options, console)
     if interactions is not None:
         _import(options, interactions, console)
     return bundle
+
+
+def _make(options: DemoOptions, console: Console) -> tuple[Interactions, Bundle]:
+    """The log and the bundle, by one demo of the folder at a time: another would write another log."""
+    busy = UsageError(
+        f"another demo is being prepared in {options.folder}",
+        "Wait until it has ended, or choose another place: --dir.",
+    )
+    with suppress(OSError):  # a folder that cannot be made is the lock's error, in words
+        options.folder.mkdir(parents=True, exist_ok=True)
+    with held(options.folder / "preparing", busy):
+        with console.status("Simulating viewers"):
+            log, catalogue = write_demo(options.folder, options.viewers, options.seed)
+        interactions = read_interactions(log)
+        return interactions, _train(options, interactions, catalogue, console)
 
 
 def _trained_before(options: DemoOptions, console: Console) -> Bundle | None:
