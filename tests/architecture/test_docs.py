@@ -56,7 +56,7 @@ def test_file_table_names_every_file_once() -> None:
     files = (
         path
         for path in (ROOT / "moerec").rglob("*")
-        if path.is_file() and path.parent.name != "__pycache__"
+        if path.is_file() and "__pycache__" not in path.parts
     )
     named = [path for path in files if path.name != "__init__.py" or path.read_text()]
     assert sorted(table) == sorted(path.relative_to(ROOT).as_posix() for path in named if path)
