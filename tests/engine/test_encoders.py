@@ -118,7 +118,7 @@ def test_event_by_event_is_what_the_model_says(shape: str) -> None:
         assert_alike(ours, theirs)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["event", "event", "ask", "evict"]), st.integers(0, 3)),
