@@ -16,8 +16,18 @@ def commit() -> str:
     return result.stdout.strip() or "unknown"
 
 
+def gpus() -> list[str]:
+    """What the driver calls them; none where there is no driver."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return []
+    return result.stdout.strip().splitlines() if result.returncode == 0 else []
+
+
 def hardware() -> str:
-    """Processor, usable cores and memory."""
+    """Processor, usable cores and memory; the GPUs, if there are any."""
     info = Path("/proc/cpuinfo")
     text = info.read_text() if info.exists() else ""
     names = [
@@ -25,7 +35,8 @@ def hardware() -> str:
     ]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0))
-    return f"{names[0] if names else platform.machine()}, {cores} cores, {memory:.0f} GiB"
+    parts = [names[0] if names else platform.machine(), f"{cores} cores", f"{memory:.0f} GiB"]
+    return ", ".join([*parts, *gpus()])
 
 
 def about() -> dict[str, str]:

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(ROOT))
 
-from moerec.models.experts import Experts
+from moerec.models.experts import Experts, grouped, one_by_one
 from moerec.models.router import Routing
 from moerec.training.precision import is_fast_in_bfloat16, reduced_precision
 
@@ -36,7 +36,7 @@ Way = Callable[[Experts, Tensor, Routing], Tensor]
 
 
 def product(experts: Experts, x_ND: Tensor, routing: Routing) -> Tensor:
-    """What `moerec` runs: sort by expert, split, and the weights taken apart once."""
+    """What `moerec` runs on the device: sort by expert, then one by one, or one grouped product."""
     result: Tensor = experts(x_ND, routing)
     return result
 
@@ -96,18 +96,26 @@ def padded_bmm(experts: Experts, x_ND: Tensor, routing: Routing) -> Tensor:
     return added(x_ND, out_EMD[expert_S, place_S], slots_S, routing)
 
 
-def grouped(experts: Experts, x_ND: Tensor, routing: Routing) -> Tensor:
-    """Torch's grouped product (`torch.nn.functional.grouped_mm`) over the sorted rows."""
-    slots_S, _, load = sorted_slots(experts, routing)
-    kind = x_ND.device.type
-    reduced = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x_ND.dtype
-    ends = load.cumsum(0).to(torch.int32)
-    rows_SD = x_ND[slots_S // routing.experts_NK.shape[1]].to(reduced)
-    gate, up = functional.grouped_mm(rows_SD, experts.gate_up_EDG.to(reduced), offs=ends).chunk(
-        2, dim=-1
-    )
-    hidden = functional.silu(gate) * up
-    out_SD = functional.grouped_mm(hidden, experts.down_EFD.to(reduced), offs=ends)
+def taken_apart(experts: Experts, x_ND: Tensor, routing: Routing) -> Tensor:
+    """The sorted loop with the weights taken apart once: the product's way on a processor."""
+    return by(one_by_one, experts, x_ND, routing)
+
+
+def grouped_mm(experts: Experts, x_ND: Tensor, routing: Routing) -> Tensor:
+    """Torch's grouped product over the sorted rows: the product's way on a GPU."""
+    return by(grouped, experts, x_ND, routing)
+
+
+def by(
+    compute: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    experts: Experts,
+    x_ND: Tensor,
+    routing: Routing,
+) -> Tensor:
+    """One of the product's own ways, whatever the device."""
+    slots_S, _, load_E = sorted_slots(experts, routing)
+    rows_SD = x_ND[slots_S // routing.experts_NK.shape[1]]
+    out_SD = compute(rows_SD, load_E, experts.gate_up_EDG, experts.down_EFD)
     return added(x_ND, out_SD, slots_S, routing)
 
 
@@ -115,8 +123,9 @@ WAYS: dict[str, Way] = {
     "product": product,
     "gather loop": gather_loop,
     "sorted loop": sorted_loop,
+    "taken apart": taken_apart,
     "padded bmm": padded_bmm,
-    "grouped_mm": grouped,
+    "grouped_mm": grouped_mm,
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from moerec.models.experts import CACHED, PIECE, Experts
+from moerec.models.experts import CACHED, PIECE, Experts, grouped, one_by_one
 from moerec.models.router import Routing
 
 
@@ -51,3 +51,21 @@ def test_sorting_by_expert_changes_neither_sums_nor_gradients() -> None:
     expected = torch.autograd.grad(plain, everything, toward)
     for one, other in zip(gradients, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_the_grouped_product_is_one_expert_after_the_other(reduced: bool) -> None:
+    """What a GPU runs, on a processor; values and gradients, in float32 and under autocast."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    experts, rows = Experts(4, 16, 24), torch.randn(30, 16, requires_grad=True)
+    everything = [rows, *experts.parameters()]
+    load, toward = torch.tensor([11, 0, 18, 1]), torch.randn(30, 16)
+    found = []
+    for compute in (one_by_one, grouped):
+        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+            out = compute(rows, load, experts.gate_up_EDG, experts.down_EFD).float()
+        found.append([out, *torch.autograd.grad(out, everything, toward)])
+    near = 0.05 if reduced else 1e-5
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=near, rtol=near)
