@@ -119,11 +119,17 @@ class Trainer:
         self._group = group
         counts = torch.as_tensor(data.item_counts(model_config.items))
         candidates = self._place_content(counts > 0)
+        # Negatives are drawn on the processor: the same for the same seed wherever the model is.
         sampler = NegativeSampler(counts, candidates)
         self._average = AveragedWeights(self._model, config.average_steps)
         self._optimizer = make_optimizer(self._model, config)
         self._stepper = Stepper(
-            self._model, self._optimizer, config, sampler, candidates=candidates, group=group
+            self._model,
+            self._optimizer,
+            config,
+            sampler,
+            candidates=None if candidates is None else candidates.to(device),
+            group=group,
         )
         self._segments = Segments(
             data.histories,
@@ -215,7 +221,7 @@ class Trainer:
             torch.as_tensor(content.weights),
             trained,
         )
-        return trained.to(self._device)
+        return trained
 
     def _finished(self) -> bool:
         position = self._position

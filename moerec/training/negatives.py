@@ -12,11 +12,11 @@ class NegativeSampler:
 
         `candidates` bool [V + 1] are the items that may be drawn, by default all.
         """
-        smoothed = counts.to(torch.float64).clone() ** 0.75
+        smoothed = counts.to(torch.float64) ** 0.75
         uniform = torch.ones_like(smoothed)
         if candidates is not None:
-            uniform *= candidates
-            smoothed *= candidates
+            uniform = uniform * candidates
+            smoothed = smoothed * candidates
         smoothed[0] = uniform[0] = 0.0
         self._probabilities = 0.5 * uniform / uniform.sum() + 0.5 * smoothed / smoothed.sum()
 

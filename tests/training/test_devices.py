@@ -4,6 +4,8 @@ The device "meta" stands for a GPU: it computes no values, but refuses to mix wi
 asks for values on the way, and torch's autocast, cannot run on it: those parts are left to a GPU.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,11 +18,13 @@ from moerec.models.recommender import MoERecommender
 from moerec.models.router import Router
 from moerec.training.averaging import AveragedWeights
 from moerec.training.config import TrainConfig
+from moerec.training.loop import Trainer, TrainingData
 from moerec.training.losses import shared_softmax
 from moerec.training.optim import make_optimizer
 from moerec.training.precision import is_fast_in_bfloat16, reduced_precision
 from moerec.training.segments import Segments
 from tests.logs import walking_interactions, with_histories
+from tests.training.distributed_worker import CONTENT
 
 META = torch.device("meta")
 CONFIG = ModelConfig(items=30, dim=16, heads=2, window=4, experts=4, expert_dim=8, uses_time=1)
@@ -64,6 +68,18 @@ def test_averaged_weights_and_optimizer_stay_on_their_device() -> None:
     assert {tensor.device for tensor in average.model.state_dict().values()} == {META}
     optimizer = make_optimizer(model, TrainConfig())
     assert {p.device for group in optimizer.param_groups for p in group["params"]} == {META}
+
+
+def test_a_training_with_content_begins_there() -> None:
+    """Which items may be negatives is asked on the processor by the sampler, and by the loss where the
+    model is: on a GPU every training with `--items` failed before its first step."""
+    _, histories = with_histories(walking_interactions(6))
+    lengths = histories.lengths.astype(np.int32)
+    data = TrainingData(histories, lengths, None, "log", "some", True, CONTENT)
+    trainer = Trainer(
+        replace(CONFIG, features=3, feature_entries=2), TrainConfig(), data, device=META
+    )
+    assert trainer.settings["items"]
 
 
 def test_a_batch_moves_as_a_whole() -> None:
