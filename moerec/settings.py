@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     """Memory for the attention states of the users that the engine has met lately, MiB, taken as they come;
     their seen items (4 bytes each, at most 80 kB a user) come on top."""
 
+    state_type: Literal["int8", "float32"] = "int8"
+    """How the engine keeps those states on a CPU: in a quarter of the memory, or unrounded."""
+
     deadline_ms: int = Field(default=250, ge=1, le=60_000)
     """How long an answer may wait for the engine before the popular list is given, milliseconds."""
 

@@ -4,16 +4,19 @@ Both give what `MoERecommender.user_vectors` gives. `ReplayEncoder` is that func
 and the reference; `StreamedEncoder` pays for new events alone, on a CPU.
 """
 
+from array import array
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from moerec.engine.kernels.arithmetic import Floats, Ints
 from moerec.engine.kernels.packed import pack
-from moerec.engine.kernels.rows import NewEvents, new_arena
+from moerec.engine.kernels.rows import NewEvents, StoredType, new_arena
 from moerec.engine.kernels.step import advance
 from moerec.engine.state import Taste, UserState
 from moerec.errors import MoerecError
@@ -55,7 +58,7 @@ class ReplayEncoder:
         return tastes(
             users.vectors.float().cpu().numpy(),
             users.recent.cpu().numpy(),
-            users.experts.tolist(),
+            users.experts.cpu().numpy(),
             liked,
         )
 
@@ -70,7 +73,13 @@ class StreamedEncoder:
     history.
     """
 
-    def __init__(self, model: MoERecommender, items_VD: Tensor, slots: int) -> None:
+    def __init__(
+        self,
+        model: MoERecommender,
+        items_VD: Tensor,
+        slots: int,
+        stored: StoredType = np.int8,
+    ) -> None:
         self._model = model
         self._config = model.config
         self._liked_head = (
@@ -78,7 +87,7 @@ class StreamedEncoder:
         )
         self._packed = pack(model)
         self._items = np.ascontiguousarray(items_VD.float().numpy())
-        self._arena = new_arena(model.config, slots)
+        self._arena = new_arena(model.config, slots, stored)
         self._free = list(range(slots - 1, -1, -1))
 
     def encode(self, states: Sequence[UserState]) -> list[Taste]:
@@ -98,15 +107,11 @@ class StreamedEncoder:
             )
             for state in states[first:after]:
                 state.fresh = 0
-        recent = np.zeros((len(states), LAST_ITEMS), np.int64)
-        for row, state in enumerate(states):
-            last = state.past.items(LAST_ITEMS)
-            recent[row, : len(last)] = last[::-1]
         liked = self._liked(states, vectors)
         if self._liked_head is None:
             for state in states:
                 state.past.keep(LAST_ITEMS)
-        return tastes(vectors, recent, awake.tolist(), liked)
+        return tastes(vectors, _recent(states), awake, liked)
 
     def release(self, state: UserState) -> None:
         """As `Encoder`."""
@@ -128,14 +133,17 @@ class StreamedEncoder:
             self._arena.count_S[state.slot] = 0
 
     def _new_events(self, states: Sequence[UserState]) -> NewEvents:
-        items = [state.past.items(state.fresh) for state in states]
-        lengths = np.array([len(each) for each in items])
+        items, times = array("i"), array("q")
+        for state in states:
+            items += state.past.items(state.fresh)
+            times += state.past.times(state.fresh)
+        lengths = np.array([state.fresh for state in states])
         if lengths.min() == 0:
             raise MoerecError("a state without a new event was encoded", "Use the taste it has.")
         ends = lengths.cumsum()
         return NewEvents(
-            np.concatenate(items).astype(np.int64),
-            np.concatenate([state.past.times(state.fresh) for state in states]),
+            np.array(items, np.int64),
+            np.array(times, np.int64),
             ends - lengths,
             ends,
             np.maximum(lengths - self._config.receptive_field, 0),
@@ -152,18 +160,39 @@ class StreamedEncoder:
 
 
 def tastes(
-    vectors: Floats, recent: Ints, awake: list[list[list[bool]]], liked: Floats | None
+    vectors: Floats, recent: Ints, awake_BnE: NDArray[np.bool_], liked: Floats | None
 ) -> list[Taste]:
     """A taste of each row. The rows are copied: one user must not keep the memory of a whole batch."""
+    users, layers, experts = awake_BnE.shape
+    patterns = awake_BnE.tobytes()
+    by_layer = [
+        _names(patterns[first : first + experts]) for first in range(0, len(patterns), experts)
+    ]
     return [
         Taste(
             vectors[row].copy(),
             recent[row].copy(),
-            [[expert for expert, on in enumerate(layer) if on] for layer in layers],
+            by_layer[row * layers : (row + 1) * layers],
             None if liked is None else liked[row].copy(),
         )
-        for row, layers in enumerate(awake)
+        for row in range(users)
     ]
+
+
+@lru_cache(4096)
+def _names(pattern: bytes) -> list[int]:
+    """The experts that are awake; a byte of the pattern for each. Nobody may change the list."""
+    return [expert for expert, on in enumerate(pattern) if on]
+
+
+def _recent(states: Sequence[UserState]) -> Ints:
+    """Of each history the last items, newest first, 0 where there is none."""
+    recent, none = array("i"), array("i", [0] * LAST_ITEMS)
+    for state in states:
+        last = state.past.items(LAST_ITEMS)
+        last.reverse()
+        recent += last + none[len(last) :]
+    return np.array(recent, np.int64).reshape(-1, LAST_ITEMS)
 
 
 def is_streamable(config: ModelConfig) -> bool:
@@ -173,13 +202,17 @@ def is_streamable(config: ModelConfig) -> bool:
 
 def flat(states: Sequence[UserState], device: torch.device) -> tuple[Events, Tensor, Tensor]:
     """All histories one after the other, where each begins, and where it ends."""
-    pasts = [state.past for state in states]
-    ends = torch.tensor([past.length for past in pasts]).cumsum(0)
+    items, times, values = array("i"), array("q"), array("f")
+    for past in (state.past for state in states):
+        items += past.items(past.length)
+        times += past.times(past.length)
+        values += past.values(past.length)
+    ends = torch.tensor([state.past.length for state in states]).cumsum(0)
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), ends[:-1]])
     events = Events(
-        torch.from_numpy(np.concatenate([past.items(past.length) for past in pasts])).long(),
-        torch.from_numpy(np.concatenate([past.times(past.length) for past in pasts])),
-        torch.from_numpy(np.concatenate([past.values(past.length) for past in pasts])),
+        torch.from_numpy(np.array(items, np.int64)),
+        torch.from_numpy(np.array(times, np.int64)),
+        torch.from_numpy(np.array(values, np.float32)),
     )
     return events.to(device), starts.to(device), ends.to(device)
 

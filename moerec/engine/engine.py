@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from moerec.artifacts.bundle import Bundle
 from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder, is_streamable
-from moerec.engine.kernels.rows import bytes_a_user
+from moerec.engine.kernels.rows import StoredType, bytes_a_user
 from moerec.engine.retrieval import (
     CompiledRetrieval,
     Retrieval,
@@ -63,7 +63,8 @@ class _Ranking:
 class Engine:
     """Answers for one bundle. Thread-safe; requests are worked one batch at a time.
 
-    The states of so many users are kept as `arena_bytes` hold, at least those of one frame.
+    The states of so many users are kept as `arena_bytes` hold, at least those of one frame; on a CPU as
+    `stored`, int8 (a quarter of the memory) or float32.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Engine:
         store: EventStore,
         device: torch.device | str = "cpu",
         arena_bytes: int = ARENA_BYTES,
+        stored: StoredType = np.int8,
     ) -> None:
         self._version = bundle.version
         self._ids: list[ItemId] = list(bundle.id_map.ids)
@@ -84,20 +86,21 @@ class Engine:
             self._unit_items = normalize(self._items, dim=1)
         # All users of a frame are hot at once.
         hot_users = max(
-            arena_bytes // (bytes_a_user(self._model.config) + OTHER_BYTES_A_USER), FRAME_LIMIT
+            arena_bytes // (bytes_a_user(self._model.config, stored) + OTHER_BYTES_A_USER),
+            FRAME_LIMIT,
         )
-        self._encoder, self._retrieval = self._parts(hot_users + FRAME_LIMIT)
+        self._encoder, self._retrieval = self._parts(hot_users + FRAME_LIMIT, stored)
         self._users = HotUsers(store, self._indexes, self._reach, hot_users, self._encoder.release)
         self._lock = threading.Lock()
 
-    def _parts(self, slots: int) -> tuple[Encoder, Retrieval]:
+    def _parts(self, slots: int, stored: StoredType) -> tuple[Encoder, Retrieval]:
         """The compiled ones where they can run, else the model's own code."""
         if self._device.type != "cpu":
             return ReplayEncoder(self._model, self._items), TorchRetrieval(self._model, self._items)
         retrieval = CompiledRetrieval(self._model, self._items)
         if not is_streamable(self._model.config):
             return ReplayEncoder(self._model, self._items), retrieval
-        return StreamedEncoder(self._model, self._items, slots), retrieval
+        return StreamedEncoder(self._model, self._items, slots, stored), retrieval
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply for each request, in order; never raises for what a request holds."""

@@ -13,6 +13,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from moerec.artifacts.bundle import read_bundle
@@ -57,7 +58,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
     bundle = read_bundle(settings.bundle_path())
     with closing(open_event_store(settings.database_url, settings.durability)) as store:
         device = choose_device(settings.device)
-        engine = Engine(bundle, store, device, settings.arena_mib << 20)
+        stored = np.dtype(settings.state_type).type
+        engine = Engine(bundle, store, device, settings.arena_mib << 20, stored)
         follower = Follower(store, engine.apply_stored, engine.forget_users)
         warm_up(engine)
         remove_stale_socket(settings.engine_address)

@@ -55,33 +55,32 @@ class Past:
         self._times.append(event.timestamp_ms)
         self._values.append(event.value)
         self.length = min(self.length + 1, self._limit)
-        # Now and then, not each time: it moves all that stay.
-        if len(self._items) >= 2 * self._limit:
-            self.keep(self._limit)
+        self.keep(self._limit)
 
     def keep(self, newest: int) -> None:
-        """Drop all but so many of the newest events."""
-        place = self._place(newest)
-        del self._items[:place], self._times[:place], self._values[:place]
+        """Drop older events than so many of the newest, when there are as many of them again."""
+        # Now and then, not each time: it moves all that stay.
+        if len(self._items) >= 2 * newest:
+            place = self._place(newest)
+            del self._items[:place], self._times[:place], self._values[:place]
 
-    def items(self, newest: int) -> NDArray[np.int32]:
+    def items(self, newest: int) -> "array[int]":
         """Item indexes of so many of the newest events (fewer where there are fewer), oldest first."""
-        return np.array(self._items[self._place(newest) :], np.int32)
+        return self._items[self._place(newest) :]
 
-    def times(self, newest: int) -> NDArray[np.int64]:
+    def times(self, newest: int) -> "array[int]":
         """Their times, UTC ms."""
-        return np.array(self._times[self._place(newest) :], np.int64)
+        return self._times[self._place(newest) :]
 
-    def values(self, newest: int) -> NDArray[np.float32]:
+    def values(self, newest: int) -> "array[float]":
         """Their values, NaN where there is none."""
-        return np.array(self._values[self._place(newest) :], np.float32)
+        return self._values[self._place(newest) :]
 
     def _place(self, newest: int) -> int:
         return max(len(self._items) - newest, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Taste:
+class Taste(NamedTuple):
     """The model's view of a history: `vector` [D], its `recent` items [R], newest first, the experts
     awake for its newest event, by layer, and its row [G] for "liked", if the model has that head."""
 

@@ -30,6 +30,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.window = window
+        self.rounds = False
+        """Whether keys and values are those of a state that an engine keeps in 8 bits."""
         self.query_key_value = nn.Linear(dim, 3 * dim, bias=False)
         self.output = nn.Linear(dim, dim, bias=False)
         self.distance_bias = nn.Parameter(torch.zeros(heads, window))
@@ -41,10 +43,12 @@ class WindowAttention(nn.Module):
         size = min(self.window, L)
         blocks = -(-L // size)
         padded_BMD = functional.pad(x_BLD, (0, 0, 0, blocks * size - L))
-        q, k, v = (
-            self.query_key_value(padded_BMD)
-            .view(B, blocks, size, 3, self.heads, D // self.heads)
-            .permute(3, 0, 4, 1, 2, 5)
+        query_key_value = self.query_key_value(padded_BMD)
+        if self.rounds:
+            queries, *kept = query_key_value.chunk(3, dim=2)
+            query_key_value = torch.cat([queries, *map(in_eight_bits, kept)], dim=2)
+        q, k, v = query_key_value.view(B, blocks, size, 3, self.heads, D // self.heads).permute(
+            3, 0, 4, 1, 2, 5
         )
         bias = self._bias(functional.pad(times_BL, (0, blocks * size - L)), size)
         mixed_BHNSC = attend(q, _with_previous(k), _with_previous(v), bias)
@@ -69,6 +73,12 @@ class WindowAttention(nn.Module):
             by_age_HBNSJ = self.time_bias[:, age_buckets(looking_BNS1 - seen_BN1J)]
             bias = bias + by_age_HBNSJ.transpose(0, 1)
         return bias.masked_fill(~visible_NSJ, float("-inf"))
+
+
+def in_eight_bits(x: Tensor) -> Tensor:
+    """Each row of `x` rounded to steps of its largest coordinate / 127; a row of zeros stays."""
+    step = x.abs().amax(-1, keepdim=True) / 127
+    return torch.where(step > 0, (x / step).round() * step, x)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

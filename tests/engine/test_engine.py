@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,7 +43,7 @@ def store(tmp_path: Path) -> Iterator[EventStore]:
 
 @pytest.fixture
 def engine(bundle: Bundle, store: EventStore) -> Engine:
-    return Engine(bundle, store)
+    return Engine(bundle, store, stored=np.float32)
 
 
 def put(store: EventStore, user_id: str, items: Sequence[str]) -> list[EventPush]:
@@ -307,7 +308,7 @@ def test_a_bad_request_does_not_spoil_its_batch(engine: Engine, bundle: Bundle) 
 def test_a_store_that_refuses_spoils_only_those_who_need_it(bundle: Bundle, tmp_path: Path) -> None:
     """The event table is cut off under a hot user: that user is still answered, a cold one is not."""
     store = open_event_store(f"sqlite:///{tmp_path}/events.db")
-    engine = Engine(bundle, store)
+    engine = Engine(bundle, store, stored=np.float32)
     put(store, "anna", ["i1"])
     put(store, "ben", ["i2"])
     engine.answer([RecommendRequest("anna", None, 5)])

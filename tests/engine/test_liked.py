@@ -84,7 +84,7 @@ def assert_alike(one: list[tuple[str, float]], other: list[tuple[str, float]]) -
 def test_live_lists_are_the_offline_ones(bundle: Bundle, store: EventStore) -> None:
     append(store, "ann", VALUES)
     append(store, "bob", [None] * 5)
-    ann, bob = live(Engine(bundle, store), "ann", "bob")
+    ann, bob = live(Engine(bundle, store, stored=np.float32), "ann", "bob")
     assert_alike(ann, offline(bundle, VALUES))
     assert_alike(bob, offline(bundle, [None] * 5))
     assert ann != bob
@@ -93,7 +93,7 @@ def test_live_lists_are_the_offline_ones(bundle: Bundle, store: EventStore) -> N
 def test_a_new_value_changes_the_next_list(bundle: Bundle, store: EventStore) -> None:
     """Also where the user's state was at hand already."""
     append(store, "ann", VALUES)
-    engine = Engine(bundle, store)
+    engine = Engine(bundle, store, stored=np.float32)
     live(engine, "ann")
     engine.answer([append(store, "ann", [1.0], first=6)])
     (lengthened,) = live(engine, "ann")
@@ -105,9 +105,9 @@ def test_an_answer_does_not_depend_on_its_batch(bundle: Bundle, store: EventStor
     for user in range(6):
         append(store, f"user{user}", [*VALUES[: user + 1], float(user % 5 + 1)])
     users = [f"user{user}" for user in range(6)]
-    together = live(Engine(bundle, store), *users)
+    together = live(Engine(bundle, store, stored=np.float32), *users)
     for user, listed in zip(users, together, strict=True):
-        assert_alike(live(Engine(bundle, store), user)[0], listed)
+        assert_alike(live(Engine(bundle, store, stored=np.float32), user)[0], listed)
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
@@ -119,7 +119,7 @@ def test_a_long_history_leaves_before_the_best_are_re_ranked(
     bundle = tiny_bundle(tmp_path / "b", items=500, liked_weight=2.0)
     values = [float(place % 5 + 1) for place in range(260)]
     append(store, "ann", values)
-    (ann,) = live(Engine(bundle, store), "ann", exclude_seen=exclude_seen)
+    (ann,) = live(Engine(bundle, store, stored=np.float32), "ann", exclude_seen=exclude_seen)
     assert_alike(ann, offline(bundle, values, exclude_seen=exclude_seen))
     seen = {f"i{number}" for number in range(1, len(values) + 1)}
     assert seen.isdisjoint(item for item, _ in ann) == exclude_seen

@@ -87,7 +87,9 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
     url = f"sqlite:///{folder}/events.db"
     with closing(open_event_store(url)) as store:
         import_events(store, interactions, held)
-    with serving(bundle.path, url, folder / "log", MOEREC_DEADLINE_MS="5000") as served:
+    # Unrounded states: live answers are then the offline ones, digit for digit.
+    settings = {"MOEREC_DEADLINE_MS": "5000", "MOEREC_STATE_TYPE": "float32"}
+    with serving(bundle.path, url, folder / "log", **settings) as served:
         yield Flow(bundle, histories, held, served)
 
 

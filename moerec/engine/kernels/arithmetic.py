@@ -116,7 +116,28 @@ def age_bucket(age_ms: int) -> int:
 
 
 @compiled
-def look(query_D: Floats, keys_DP: Floats, products_HP: Floats) -> None:
+def store(x_D: Floats, stored_D: NDArray[Any]) -> np.float32:
+    """stored * scale = x, as near as the type of `stored` can be; the scale, 1 for float32.
+
+    int8 in steps of the largest coordinate / 127.
+    """
+    scale = np.float32(1.0)
+    if stored_D.itemsize == 1:
+        largest = np.float32(0.0)
+        for place in range(len(x_D)):
+            largest = max(largest, abs(x_D[place]))
+        scale = largest / np.float32(127.0) if largest > 0 else scale
+        steps = np.float32(1.0) / scale
+        for place in range(len(x_D)):
+            stored_D[place] = np.rint(x_D[place] * steps)
+    else:
+        for place in range(len(x_D)):
+            stored_D[place] = x_D[place]
+    return scale
+
+
+@compiled
+def look(query_D: Floats, keys_DP: NDArray[Any], products_HP: Floats) -> None:
     """products = query . key for every head and place. C is a multiple of 4."""
     H, P = products_HP.shape
     C = keys_DP.shape[0] // H
@@ -129,7 +150,10 @@ def look(query_D: Floats, keys_DP: Floats, products_HP: Floats) -> None:
             k0, k1, k2, k3 = keys_DP[term], keys_DP[term + 1], keys_DP[term + 2], keys_DP[term + 3]
             for place in range(P):
                 products_P[place] += (
-                    q0 * k0[place] + q1 * k1[place] + q2 * k2[place] + q3 * k3[place]
+                    q0 * np.float32(k0[place])
+                    + q1 * np.float32(k1[place])
+                    + q2 * np.float32(k2[place])
+                    + q3 * np.float32(k3[place])
                 )
 
 
@@ -149,7 +173,7 @@ def softmax(x_P: Floats) -> None:
 
 
 @compiled
-def blend(weights_HP: Floats, values_PD: Floats, mixed_D: Floats) -> None:
+def blend(weights_HP: Floats, values_PD: NDArray[Any], mixed_D: Floats) -> None:
     """mixed = sum over the places of weight * value, head by head. P is a multiple of 4."""
     H, P = weights_HP.shape
     C = len(mixed_D) // H
@@ -165,7 +189,10 @@ def blend(weights_HP: Floats, values_PD: Floats, mixed_D: Floats) -> None:
             v2, v3 = values_PD[place + 2, first:after], values_PD[place + 3, first:after]
             for column in range(C):
                 mixed_C[column] += (
-                    w0 * v0[column] + w1 * v1[column] + w2 * v2[column] + w3 * v3[column]
+                    w0 * np.float32(v0[column])
+                    + w1 * np.float32(v1[column])
+                    + w2 * np.float32(v2[column])
+                    + w3 * np.float32(v3[column])
                 )
 
 

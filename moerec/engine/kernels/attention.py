@@ -15,6 +15,7 @@ from moerec.engine.kernels.arithmetic import (
     rms_norm,
     softmax,
     spliced,
+    store,
 )
 from moerec.engine.kernels.packed import Attention
 from moerec.engine.kernels.rows import Arena, NewEvents, Rows
@@ -64,11 +65,13 @@ def attention(
 def remember(arena: Arena, slot: int, layer: int, position: int, key_value_M: Floats) -> None:
     """One event's key and value into the ring."""
     place = position % arena.times_SP.shape[1]
-    keys_DP, value_D = arena.keys_SnDP[slot, layer], arena.values_SnPD[slot, layer, place]
-    D = len(value_D)
-    for column in range(D):
-        keys_DP[column, place] = key_value_M[column]
-        value_D[column] = key_value_M[D + column]
+    D = len(key_value_M) // 2
+    arena.key_scales_SnP[slot, layer, place] = store(
+        key_value_M[:D], arena.keys_SnDP[slot, layer, :, place]
+    )
+    arena.value_scales_SnP[slot, layer, place] = store(
+        key_value_M[D:], arena.values_SnPD[slot, layer, place]
+    )
 
 
 @spliced
@@ -92,21 +95,27 @@ def attend(
     D = len(mixed_D)
     C = D // H
     look(query_D, arena.keys_SnDP[slot, layer], weights_HP)
+    scales_P = arena.key_scales_SnP[slot, layer]
     scale = np.float32(1.0) / np.sqrt(np.float32(C))
     position = arena.count_S[slot] + row - first
     newest = position % P
     for head in range(H):
         weights_P, bias_P = weights_HP[head], part.distance_nHP[layer, head]
+        for place in range(P):
+            weights_P[place] *= scale * scales_P[place]
         for place in range(newest + 1):
-            weights_P[place] = weights_P[place] * scale + bias_P[newest - place]
+            weights_P[place] += bias_P[newest - place]
         for place in range(newest + 1, P):
             # The places behind the newest are the oldest, or were never filled.
-            biased = weights_P[place] * scale + bias_P[newest - place + P]
+            biased = weights_P[place] + bias_P[newest - place + P]
             weights_P[place] = biased if position >= P else np.float32(-np.inf)
     if part.uses_time:
         add_ages(part, arena, new, layer, slot, row, first, weights_HP)
+    scales_P = arena.value_scales_SnP[slot, layer]
     for head in range(H):
         softmax(weights_HP[head])
+        for place in range(P):
+            weights_HP[head, place] *= scales_P[place]
     blend(weights_HP, arena.values_SnPD[slot, layer], mixed_D)
 
 

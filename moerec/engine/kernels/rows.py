@@ -11,23 +11,30 @@ one that comes event by event are worked alike.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moerec.engine.kernels.arithmetic import Floats, Ints, compiled
 from moerec.models.config import ModelConfig
+
+Stored = NDArray[np.int8 | np.float32]
+StoredType = type[np.int8 | np.float32]
 
 
 class Arena(NamedTuple):
     """What is kept of S users.
 
     * `keys_SnDP`, `values_SnPD`: of the newest P events, by layer. Keys stand upright, so that a query meets
-      all of them a coordinate at a time;
+      all of them a coordinate at a time. int8, or float32 with scales of 1;
+    * `key_scales_SnP`, `value_scales_SnP`: what one step of such a key or value is worth;
     * `times_SP`: when those events were, UTC ms;
     * `summary_SD`: the router's summary after the newest event;
     * `count_S`: events so far, without those that a rebuild left out; 0 where the ring is to be filled anew.
     """
 
-    keys_SnDP: Floats
-    values_SnPD: Floats
+    keys_SnDP: Stored
+    values_SnPD: Stored
+    key_scales_SnP: Floats
+    value_scales_SnP: Floats
     times_SP: Ints
     summary_SD: Floats
     count_S: Ints
@@ -38,18 +45,22 @@ def places(window: int) -> int:
     return -(-window // 8) * 8
 
 
-def bytes_a_user(config: ModelConfig) -> int:
+def bytes_a_user(config: ModelConfig, stored: StoredType = np.int8) -> int:
     """What an arena takes for each slot."""
     P = places(config.window)
-    return config.layers * 2 * P * config.dim * 4 + P * 8 + config.dim * 4 + 8
+    a_place = 2 * config.layers * (config.dim * np.dtype(stored).itemsize + 4) + 8
+    return P * a_place + config.dim * 4 + 8
 
 
-def new_arena(config: ModelConfig, slots: int) -> Arena:
+def new_arena(config: ModelConfig, slots: int, stored: StoredType = np.int8) -> Arena:
     """An arena for so many users, all slots fresh. Memory that no user has filled is not taken yet."""
     P = places(config.window)
+    by_place = (slots, config.layers, P)
     return Arena(
-        np.zeros((slots, config.layers, config.dim, P), np.float32),
-        np.zeros((slots, config.layers, P, config.dim), np.float32),
+        np.zeros((slots, config.layers, config.dim, P), stored),
+        np.zeros((slots, config.layers, P, config.dim), stored),
+        np.zeros(by_place, np.float32),
+        np.zeros(by_place, np.float32),
         np.zeros((slots, P), np.int64),
         np.zeros((slots, config.dim), np.float32),
         np.zeros(slots, np.int64),
