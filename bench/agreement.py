@@ -6,7 +6,8 @@ Starts the real service on a store of its own and asks for the top 10 of random 
 offline evaluation's. Then it posts one event for each, and asks again: the item must be gone and the
 list must be the offline answer for the lengthened history. Differences where neighbouring scores are
 closer than 1e-5 count as ties. `--state int8` serves with rounded states, as `moerec serve` does unless told
-otherwise; then some lists differ in their order. Exit code 1 if more than 5 % of the users differ, with int8 20 %.
+otherwise; then some lists differ in their order. Exit code 1 if more than 5 % of the users differ (with
+int8 20 %).
 """
 
 import argparse

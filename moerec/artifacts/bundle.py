@@ -7,6 +7,7 @@
     popular.json          the most frequent items of the training events, for the day the engine is away
     trained.safetensors   which events were trained on (`trained_on.py`)
     content.json          how the item file became features (`data/item_features.py`)
+    users.safetensors     vectors of some users, for the index of a large catalogue; older bundles have none
 
 Written whole or not at all. Read without torch; a reader refuses a format it does not know, a file
 whose hash is wrong, and weights that are not numbers.
@@ -44,6 +45,7 @@ FILES: Final = (
     "trained.safetensors",
     "content.json",
 )
+USERS: Final = "users.safetensors"
 
 
 class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +109,7 @@ class BundleContents:
     metrics: dict[str, float]
     created: str
     content: FeatureRecipe | None = None
+    users: NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,13 @@ class Bundle:
         arrays = _load_arrays(self.path / "trained.safetensors")
         return TrainedOn(arrays["users"], arrays["lengths"], arrays["digests"])
 
+    def user_sample(self) -> NDArray[np.float16] | None:
+        """Vectors of length 1 of some users, [U, D]; None in a bundle that has none."""
+        if USERS not in self.manifest.files:
+            return None
+        vectors: NDArray[np.float16] = _load_arrays(self.path / USERS)["vectors"]
+        return vectors
+
 
 def write_bundle(path: Path, contents: BundleContents, *, replace: bool = False) -> Bundle:
     """Write a bundle whole and read it back.
@@ -161,6 +171,8 @@ def write_bundle(path: Path, contents: BundleContents, *, replace: bool = False)
             folder / "trained.safetensors",
         )
         (folder / "content.json").write_bytes(_json(ContentFile(contents.content)))
+        if contents.users is not None:
+            save_file({"vectors": contents.users}, folder / USERS)
         (folder / "manifest.json").write_bytes(_json(_manifest(folder, contents)))
     return read_bundle(path)
 
@@ -178,7 +190,7 @@ def read_bundle(path: Path | str) -> Bundle:
 def copy_bundle(bundle: Bundle, path: Path) -> Bundle:
     """Copy a bundle to the new folder `path`, whole. `StorageError` if the disk refuses."""
     with new_folder(path) as folder:
-        for name in ("manifest.json", *FILES):
+        for name in ("manifest.json", *_names(bundle.manifest)):
             shutil.copyfile(bundle.path / name, folder / name)
     return read_bundle(path)
 
@@ -189,7 +201,7 @@ def _read_checked(path: Path) -> Bundle:
             f"{path} is not a bundle: it has no manifest.json", "Make one with `moerec train DATA`."
         )
     manifest = _read_manifest(path)
-    for name in FILES:
+    for name in _names(manifest):
         if not (path / name).is_file():
             raise ArtifactError(
                 f"{path}: {name} is missing", "Copy the bundle again, or train again."
@@ -211,6 +223,10 @@ def _read_checked(path: Path) -> Bundle:
         popular=_decode(path / "popular.json", list[PopularItem]),
         content=_read_recipe(path / "content.json", config),
     )
+
+
+def _names(manifest: Manifest) -> list[str]:
+    return [*FILES, *({USERS} & manifest.files.keys())]
 
 
 def _read_recipe(path: Path, config: dict[str, int | float]) -> FeatureRecipe | None:
@@ -242,7 +258,7 @@ def _manifest(folder: Path, contents: BundleContents) -> Manifest:
         held_out=contents.held_out,
         training=contents.training,
         metrics=contents.metrics,
-        files={name: sha256(folder / name) for name in FILES},
+        files={name: sha256(folder / name) for name in (*FILES, USERS) if (folder / name).exists()},
     )
     return msgspec.structs.replace(manifest, version=_version(manifest))
 

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from moerec.artifacts.bundle import Bundle
 from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder, is_streamable
+from moerec.engine.index import make_index
 from moerec.engine.kernels.rows import StoredType, bytes_a_user
 from moerec.engine.retrieval import (
     CompiledRetrieval,
@@ -89,15 +90,20 @@ class Engine:
             arena_bytes // (bytes_a_user(self._model.config, stored) + OTHER_BYTES_A_USER),
             FRAME_LIMIT,
         )
-        self._encoder, self._retrieval = self._parts(hot_users + FRAME_LIMIT, stored)
+        self._encoder, self._retrieval = self._parts(
+            hot_users + FRAME_LIMIT, stored, bundle.user_sample()
+        )
         self._users = HotUsers(store, self._indexes, self._reach, hot_users, self._encoder.release)
         self._lock = threading.Lock()
 
-    def _parts(self, slots: int, stored: StoredType) -> tuple[Encoder, Retrieval]:
+    def _parts(
+        self, slots: int, stored: StoredType, users: NDArray[np.float16] | None
+    ) -> tuple[Encoder, Retrieval]:
         """The compiled ones where they can run, else the model's own code."""
         if self._device.type != "cpu":
             return ReplayEncoder(self._model, self._items), TorchRetrieval(self._model, self._items)
-        retrieval = CompiledRetrieval(self._model, self._items)
+        index = None if users is None else make_index(self._items, users)
+        retrieval = CompiledRetrieval(self._model, self._items, index)
         if not is_streamable(self._model.config):
             return ReplayEncoder(self._model, self._items), retrieval
         return StreamedEncoder(self._model, self._items, slots, stored), retrieval

@@ -1,4 +1,4 @@
-"""From a user's vector to a list: exact, over the whole catalogue.
+"""From a user's vector to a list: over the whole catalogue, or where an index says that its items are.
 
 Letters: B users, V items, D width of a vector, n places of a list. Column 0 of a score matrix is padding
 and never comes out.
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
+from moerec.engine.index import no_index
 from moerec.engine.kernels.lists import Asked, Scratch, Table, best_items
+from moerec.engine.kernels.nearby import Index
 from moerec.engine.state import Taste
 from moerec.models.config import LAST_ITEMS
 from moerec.models.liked import RERANKED, LikedHead
@@ -60,10 +62,11 @@ class TorchRetrieval:
 
 
 class CompiledRetrieval:
-    """Reads all items, by compiled kernels. For a CPU."""
+    """Reads all items, or those that `index` names, by compiled kernels. For a CPU."""
 
-    def __init__(self, model: MoERecommender, items_VD: Tensor) -> None:
+    def __init__(self, model: MoERecommender, items_VD: Tensor, index: Index | None = None) -> None:
         self._vectors = np.ascontiguousarray(items_VD.float().numpy())
+        self._index = index or no_index(self._vectors.shape[1])
         self._temperature = model.config.temperature
         self._liked = model.liked if model.liked is not None and model.liked.weight > 0 else None
         table = model.transitions
@@ -98,13 +101,14 @@ class CompiledRetrieval:
         best_items(
             self._vectors,
             self._table,
+            self._index,
             asked,
             self._scratch,
             self._next_number,
             items,
             scores,
         )
-        self._next_number += len(tastes)
+        self._next_number += 2 * len(tastes)
         found, values = torch.from_numpy(items), torch.from_numpy(scores)
         if self._liked is not None:
             liked = np.stack([taste.liked for taste in tastes if taste.liked is not None])

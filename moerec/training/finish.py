@@ -33,17 +33,22 @@ from moerec.training.transitions import TransitionCounts, TransitionTable
 CALIBRATION_USERS: Final = 10_000
 """At most so many users of the validation set decide."""
 
+SAMPLED_USERS: Final = 8_192
+"""They show an index of items where users are."""
+
 UNVALIDATED_SHARE: Final = 0.3
 """The share of the transitions where nothing is held out to choose it on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What goes into the bundle: configuration, weights, and the figures that were measured on the way."""
+    """What goes into the bundle: configuration, weights, the figures that were measured on the way, and
+    vectors [U, D] of at most `SAMPLED_USERS` users."""
 
     config: ModelConfig
     weights: dict[str, NDArray[Any]]
     metrics: dict[str, float]
+    users: NDArray[np.float16]
 
 
 def finish(
@@ -94,7 +99,14 @@ def finish(
     if ranks is not None:
         metrics |= {"validation_ndcg@10": ndcg(ranks, 10), "validation_hr@10": hit_rate(ranks, 10)}
     weights = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
-    return Finished(model.config, weights, metrics)
+    return Finished(model.config, weights, metrics, _sample(answers, seed))
+
+
+def _sample(answers: Encoded, seed: int) -> NDArray[np.float16]:
+    parts = [users.vectors.float().cpu().numpy() for users, _ in answers]
+    vectors = np.concatenate(parts)
+    chosen = np.random.default_rng(seed).permutation(len(vectors))[:SAMPLED_USERS]
+    return vectors[chosen].astype(np.float16)
 
 
 def sampled_cases(histories: Histories, held: HoldOut, limit: int, seed: int) -> Cases | None:

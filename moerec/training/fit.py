@@ -324,6 +324,7 @@ def _contents(
         metrics=metrics,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         content=log.recipe,
+        users=finished.users,
     )
 
 

@@ -41,6 +41,12 @@ def test_what_is_read_is_what_was_written(bundle: Bundle) -> None:
     assert all(np.isfinite(array).all() for array in again.weights().values())
 
 
+def test_a_bundle_without_a_sample_of_users_is_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    """Those of before had none."""
+    assert bundle.user_sample() is None
+    assert copy_bundle(bundle, tmp_path / "copy").user_sample() is None
+
+
 @pytest.mark.parametrize(
     "name",
     ["weights.safetensors", "items.json", "popular.json", "config.json", "trained.safetensors"],

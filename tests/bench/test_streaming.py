@@ -24,7 +24,7 @@ def test_streamed_is_measured_beside_replayed_and_says_the_same(tmp_path: Path) 
         options = FitOptions(epochs=1, variant=variant)
         bundle = fit_bundle(from_frame(walking_log()), tmp_path / str(twin), options=options)
         paths.append(str(bundle.path))
-    small = ["--batch=8", "--users=20", "--history=30", "--repeats=3"]
+    small = ["--state=float32", "--batch=8", "--users=20", "--history=30", "--repeats=3"]
     small += ["--json", str(tmp_path / "out.json")]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(tmp_path / "log.csv"), *paths, *small],

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from moerec.engine.index import codes
+from moerec.engine.kernels.nearby import Index
 from moerec.engine.retrieval import (
     CompiledRetrieval,
     Retrieval,
@@ -110,6 +112,22 @@ def both(model: MoERecommender) -> tuple[CompiledRetrieval, TorchRetrieval, Tens
 
 
 @torch.inference_mode()
+def indexed(model: MoERecommender, length: int, clusters: int = 12) -> CompiledRetrieval:
+    """With an index whose lists hold `length` items each, chosen at random, and 3 clusters are probed."""
+    items = model.item_vectors()
+    draw = np.random.default_rng(5)
+    index = Index(
+        normalize(torch.randn(clusters, items.shape[1]), dim=1).numpy(),
+        np.stack([draw.permutation(len(items) - 1)[:length] + 1 for _ in range(clusters)]).astype(
+            np.int32
+        ),
+        codes(items),
+        3,
+    )
+    return CompiledRetrieval(model, items, index)
+
+
+@torch.inference_mode()
 def listed_by(
     retrieval: Retrieval, tastes: list[Taste], excluded: list[list[int]], sizes: list[int]
 ) -> list[tuple[list[int], list[float]]]:
@@ -164,6 +182,59 @@ def test_an_excluded_item_never_comes_out() -> None:
                 assert len(items) == min(8, CONFIG.items - len(set(excluded)))
                 excluded += draw.choice(items, 3).tolist() if items else []
             cases += len(tastes)
+
+
+@pytest.mark.parametrize("config", [CONFIG, NO_TABLE, NO_WEIGHT, LIKED])
+def test_an_index_with_everything_in_its_lists_changes_nothing(config: ModelConfig) -> None:
+    """Though candidates are first compared in 8 bits."""
+    model = model_of(config)
+    exact, _, _ = both(model)
+    through = indexed(model, config.items)
+    draw = np.random.default_rng(2)
+    for turn in range(20):
+        batch = int(draw.integers(1, 9))
+        tastes = [taste_of(model, 100 * turn + place) for place in range(batch)]
+        out = [draw.integers(0, config.items + 1, 20).tolist() for _ in range(batch)]
+        sizes = draw.choice([1, 10, 50, 300], batch).tolist()
+        ours = listed_by(through, tastes, out, sizes)
+        theirs = listed_by(exact, tastes, out, sizes)
+        for one, other in zip(ours, theirs, strict=True):
+            assert_same_lists(one, other)
+
+
+def test_lists_through_an_index_keep_what_lists_promise() -> None:
+    """Excluded items never come out, scores are those of the model, and a list is as long as it can be, also
+    where the clusters' lists are used up."""
+    model = model_of(CONFIG)
+    exact, _, _ = both(model)
+    through = indexed(model, 40)
+    draw = np.random.default_rng(3)
+    for _ in range(200):
+        tastes = [taste_of(model, int(draw.integers(1 << 30))) for _ in range(9)]
+        out = [draw.integers(0, 301, int(draw.choice([0, 30, 2_000]))).tolist() for _ in tastes]
+        sizes = draw.choice([1, 10, 100, 300], len(tastes)).tolist()
+        found = listed_by(through, tastes, out, sizes)
+        everything = listed_by(exact, tastes, [[]] * len(tastes), [300] * len(tastes))
+        for (items, scores), size, excluded, (all_items, all_scores) in zip(
+            found, sizes, out, everything, strict=True
+        ):
+            assert set(items).isdisjoint(excluded)
+            assert len(set(items)) == len(items) == min(size, 300 - len(set(excluded) - {0}))
+            score_of = dict(zip(all_items, all_scores, strict=True))
+            assert scores == pytest.approx([score_of[item] for item in items], abs=2e-6)
+            assert scores == sorted(scores, reverse=True)
+
+
+def test_a_list_through_an_index_does_not_depend_on_its_batch() -> None:
+    model = model_of(CONFIG)
+    through = indexed(model, 60)
+    tastes = [taste_of(model, seed) for seed in range(30)]
+    out = [[seed, 2 * seed] for seed in range(30)]
+    alone = [
+        listed_by(through, [taste], [items], [10])[0]
+        for taste, items in zip(tastes, out, strict=True)
+    ]
+    assert listed_by(through, tastes, out, [10] * 30) == alone
 
 
 def test_equal_scores_go_to_the_lower_index_in_compiled_lists_too() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from moerec.artifacts.bundle import Bundle, read_bundle
+from moerec.artifacts.bundle import Bundle, copy_bundle, read_bundle
 from moerec.artifacts.checkpoint import checkpoint_path
 from moerec.data.interactions import from_frame
 from moerec.data.items import ItemTable
@@ -74,6 +74,22 @@ def test_same_seed_same_weights(tmp_path: Path) -> None:
     three = fit_bundle(LOG, tmp_path / "three", options=replace(QUICK, seed=1))
     assert_same_weights(one, two)
     assert not np.array_equal(weights(one)["embedding.weight"], weights(three)["embedding.weight"])
+
+
+@pytest.mark.parametrize("fit_all", [False, True])
+def test_the_bundle_shows_where_users_are(tmp_path: Path, fit_all: bool) -> None:
+    """And is refused when that file is not the one that was written, or goes with a copy."""
+    bundle = fit_bundle(LOG, tmp_path / "bundle", options=replace(QUICK, fit_all=fit_all))
+    users = bundle.user_sample()
+    assert users is not None
+    assert users.shape[1] == bundle.config["dim"]
+    assert np.linalg.norm(users.astype(np.float32), axis=1) == pytest.approx(1, abs=1e-3)
+    copied = copy_bundle(bundle, tmp_path / "copy").user_sample()
+    assert copied is not None
+    assert np.array_equal(copied, users)
+    (bundle.path / "users.safetensors").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"users\.safetensors"):
+        read_bundle(bundle.path)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])

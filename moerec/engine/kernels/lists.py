@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moerec.engine.kernels.arithmetic import Floats, Ints, compiled, exp
+from moerec.engine.kernels.heap import offer, unheap
+from moerec.engine.kernels.nearby import Index, dot, nearby
 
 
 class Table(NamedTuple):
@@ -38,7 +40,8 @@ class Asked(NamedTuple):
 
 class Scratch(NamedTuple):
     """Reused from list to list: `marks_V` holds the number of the list that leaves an item out, or has it
-    already; `chances_V` is zero between two lists."""
+    already; one more than the number, where the list has looked at an item. `chances_V` is zero between
+    two lists."""
 
     marks_V: Ints
     chances_V: Floats
@@ -48,6 +51,7 @@ class Scratch(NamedTuple):
 def best_items(
     vectors_VD: Floats,
     table: Table,
+    index: Index,
     asked: Asked,
     scratch: Scratch,
     first_number: int,
@@ -56,45 +60,88 @@ def best_items(
 ) -> None:
     """Each list, best first, of equals the lower index first; places beyond a list's end are item 0.
 
-    Lists are numbered from `first_number`, a number never used with this `scratch` before.
+    Lists are numbered in steps of 2 from `first_number`, numbers never used with this `scratch` before.
     """
     near_n, cosines_n = (
         np.empty(items_Bn.shape[1], np.int64),
         np.empty(items_Bn.shape[1], np.float32),
     )
-    touched = np.empty(table.neighbors_VK.shape[1] * asked.recent_BR.shape[1], np.int64)
+    searches = len(index.centroids_CD) > 0
     cosines_4V = np.empty((4, len(vectors_VD)), np.float32)
+    cosines_4C = np.empty((4, len(index.centroids_CD)), np.float32)
     for row in range(len(items_Bn)):
-        if row % 4 == 0:
+        if row % 4 == 0 and searches:
+            multiply(asked.users_BD[row : row + 4], index.centroids_CD, cosines_4C)
+        elif row % 4 == 0:
             multiply(asked.users_BD[row : row + 4], vectors_VD, cosines_4V)
-        size, number = asked.sizes_B[row], first_number + row
+        size, number = asked.sizes_B[row], first_number + 2 * row
         for place in range(asked.ends_B[row - 1] if row else 0, asked.ends_B[row]):
             scratch.marks_V[asked.excluded_N[place]] = number
-        near = nearest(
-            cosines_4V[row % 4], scratch.marks_V, number, near_n[:size], cosines_n[:size]
+        near, user_D, cosines_V = 0, asked.users_BD[row], cosines_4V[row % 4]
+        items, keys = near_n[:size], cosines_n[:size]
+        if searches:
+            clusters_C, marks_V = cosines_4C[row % 4], scratch.marks_V
+            near = nearby(index, vectors_VD, user_D, clusters_C, marks_V, number, items, keys)
+            if near < size:
+                # The clusters' lists are used up: by exclusions, or by a very long list.
+                multiply(asked.users_BD[row : row + 1], vectors_VD, cosines_4V)
+                cosines_V = cosines_4V[0]
+        if near < size:
+            near = nearest(cosines_V, scratch.marks_V, number, items, keys)
+        count = with_followers(
+            table,
+            asked.recent_BR[row],
+            scratch,
+            number,
+            vectors_VD,
+            user_D,
+            near,
+            items,
+            keys,
+            items_Bn[row, :size],
+            scores_Bn[row, :size],
         )
-        followers = 0
-        if table.weight > 0:
-            followers = add_chances(table, asked.recent_BR[row], scratch.chances_V, touched)
-        items, keys, count = items_Bn[row, :size], scores_Bn[row, :size], 0
-        for place in range(near):
-            item = near_n[place]
-            scratch.marks_V[item] = number
-            key = raised(table, cosines_n[place], scratch.chances_V[item])
-            count = offer(items, keys, count, item, key)
-        for place in range(followers):
-            item = touched[place]
-            if scratch.marks_V[item] != number:
-                # At best it is as near as the last of the nearest. That list is full, or had them all.
-                chance = scratch.chances_V[item]
-                if raised(table, cosines_n[0], chance) >= keys[0]:
-                    key = raised(table, cosines_4V[row % 4, item], chance)
-                    count = offer(items, keys, count, item, key)
-            scratch.chances_V[item] = np.float32(0.0)
-        unheap(items, keys, count)
+        unheap(items_Bn[row, :size], scores_Bn[row, :size], count)
         if table.weight > 0:
             for place in range(count):
-                keys[place] = table.temperature * np.log(keys[place])
+                scores_Bn[row, place] = table.temperature * np.log(scores_Bn[row, place])
+
+
+@compiled
+def with_followers(
+    table: Table,
+    recent_R: Ints,
+    scratch: Scratch,
+    list_number: int,
+    vectors_VD: Floats,
+    user_D: Floats,
+    near: int,
+    near_n: Ints,
+    cosines_n: Floats,
+    items_n: Ints,
+    keys_n: Floats,
+) -> int:
+    """The best of the `near` nearest and of what follows the recent items, as a heap; how many there are."""
+    touched = np.empty(table.neighbors_VK.shape[1] * len(recent_R), np.int64)
+    followers = 0
+    if table.weight > 0:
+        followers = add_chances(table, recent_R, scratch.chances_V, touched)
+    count = 0
+    for place in range(near):
+        item = near_n[place]
+        scratch.marks_V[item] = list_number
+        key = raised(table, cosines_n[place], scratch.chances_V[item])
+        count = offer(items_n, keys_n, count, item, key)
+    for place in range(followers):
+        item = touched[place]
+        if scratch.marks_V[item] != list_number:
+            # At best it is as near as the last of the nearest. That list is full, or had them all.
+            chance = scratch.chances_V[item]
+            if raised(table, cosines_n[0], chance) >= keys_n[0]:
+                key = raised(table, dot(user_D, vectors_VD[item]), chance)
+                count = offer(items_n, keys_n, count, item, key)
+        scratch.chances_V[item] = np.float32(0.0)
+    return count
 
 
 @compiled
@@ -153,46 +200,6 @@ def raised(table: Table, cosine: np.float32, chance: np.float32) -> np.float32:
 
 
 @compiled
-def sift_down(items_n: Ints, keys_n: Floats, count: int) -> None:
-    """Restores the heap after its root was replaced: the root is the worst, of equals the higher index."""
-    place = 0
-    while True:
-        worst, child = place, 2 * place + 1
-        for other in (child, child + 1):
-            if other < count and (
-                keys_n[other] < keys_n[worst]
-                or (keys_n[other] == keys_n[worst] and items_n[other] > items_n[worst])
-            ):
-                worst = other
-        if worst == place:
-            return
-        items_n[place], items_n[worst] = items_n[worst], items_n[place]
-        keys_n[place], keys_n[worst] = keys_n[worst], keys_n[place]
-        place = worst
-
-
-@compiled
-def offer(items_n: Ints, keys_n: Floats, count: int, item: int, key: np.float32) -> int:
-    """Puts an item into the heap of the best n if it is one of them; how many are in there then."""
-    if count == len(items_n):
-        if key < keys_n[0] or (key == keys_n[0] and item > items_n[0]):
-            return count
-        items_n[0], keys_n[0] = item, key
-        sift_down(items_n, keys_n, count)
-        return count
-    place = count
-    while place > 0:
-        above = (place - 1) // 2
-        better = keys_n[above] > key or (keys_n[above] == key and items_n[above] < item)
-        if not better:
-            break
-        items_n[place], keys_n[place] = items_n[above], keys_n[above]
-        place = above
-    items_n[place], keys_n[place] = item, key
-    return count + 1
-
-
-@compiled
 def nearest(
     cosines_V: Floats, marks_V: Ints, list_number: int, items_n: Ints, keys_n: Floats
 ) -> int:
@@ -205,14 +212,3 @@ def nearest(
         if count == len(items_n):
             worst = keys_n[0]
     return count
-
-
-@compiled
-def unheap(items_n: Ints, keys_n: Floats, count: int) -> None:
-    """A heap of `count` entries becomes a list, best first; what is behind it becomes item 0."""
-    for left in range(count - 1, 0, -1):
-        items_n[0], items_n[left] = items_n[left], items_n[0]
-        keys_n[0], keys_n[left] = keys_n[left], keys_n[0]
-        sift_down(items_n, keys_n, left)
-    for place in range(count, len(items_n)):
-        items_n[place], keys_n[place] = 0, -np.inf

@@ -1,0 +1,126 @@
+"""What a list costs, and whether the index finds what a full search finds.
+
+    python bench/lists.py LOG BUNDLE [--users 2000] [--batch 20] [--repeats 5] [--json FILE]
+
+Users are drawn from LOG; their whole histories lead to their vectors. Lists of ten, made by reading all items
+and through the index that an engine would make of the bundle, batch by batch in turns; one thread, processor
+time (median over the batches), and the share of the exact ten that the index finds. Where the engine
+would have no index, that is said.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _machine import ROOT, about
+
+sys.path.insert(0, str(ROOT))
+
+from moerec.artifacts.bundle import Bundle, read_bundle
+from moerec.data.interactions import read_interactions
+from moerec.data.sequences import Histories, build_histories
+from moerec.engine.encoders import StreamedEncoder
+from moerec.engine.index import make_index
+from moerec.engine.retrieval import CompiledRetrieval, List, Retrieval
+from moerec.engine.state import Past, PastEvent, Taste, UserState
+from moerec.models.loading import load_model
+from moerec.models.recommender import MoERecommender
+
+K = 10
+
+
+def tastes_of(
+    model: MoERecommender, histories: Histories, users: Sequence[int], batch: int
+) -> list[Taste]:
+    """The tastes after the whole histories."""
+    encoder, tastes = StreamedEncoder(model, model.item_vectors(), batch), list[Taste]()
+    for first in range(0, len(users), batch):
+        states = []
+        for user in users[first : first + batch]:
+            begin, end = histories.offsets[user], histories.offsets[user + 1]
+            items, times = histories.items[begin:end], histories.timestamps[begin:end]
+            past = map(PastEvent, items.tolist(), times.tolist())
+            states.append(UserState(Past.of(past, model.config.reach)))
+        tastes += encoder.encode(states)
+        for state in states:
+            encoder.release(state)
+    return tastes
+
+
+def timed(retrieval: Retrieval, tastes: list[Taste]) -> tuple[list[List], float]:
+    """Lists, and the processor time of one in microseconds."""
+    none = [np.zeros(0, np.int32)] * len(tastes)
+    start = time.thread_time()
+    found = retrieval.lists(tastes, none, [K] * len(tastes))
+    return found, 1e6 * (time.thread_time() - start) / len(tastes)
+
+
+@torch.inference_mode()
+def measure(bundle: Bundle, options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one bundle."""
+    model = load_model(bundle.config, bundle.weights())
+    histories = build_histories(read_interactions(options.log), bundle.id_map)
+    draw = np.random.default_rng(options.seed).permutation(len(histories.users))
+    users = [int(user) for user in draw if histories.lengths[user] > 0][: options.users]
+    tastes, sample = tastes_of(model, histories, users, options.batch), bundle.user_sample()
+    begun, items = time.perf_counter(), model.item_vectors()
+    index = make_index(items, sample) if sample is not None else None
+    made_s = time.perf_counter() - begun
+    ways = {"exact": CompiledRetrieval(model, items)}
+    if index is not None and len(index.centroids_CD):
+        ways["index"] = CompiledRetrieval(model, items, index)
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    shares: list[float] = []
+    for turn in range(options.repeats):
+        for first in range(0, len(tastes), options.batch):
+            some, found = tastes[first : first + options.batch], {}
+            for name, retrieval in ways.items():
+                found[name], spent = timed(retrieval, some)
+                times[name].append(spent)
+            if not turn and "index" in found:
+                pairs = zip(found["index"], found["exact"], strict=True)
+                shares += [
+                    len({*ours} & {*theirs}) / len(theirs) for (ours, _), (theirs, _) in pairs
+                ]
+    figures: dict[str, Any] = {"items": model.config.items, "dim": model.config.dim}
+    figures |= {f"{name}_us": statistics.median(each) for name, each in times.items()}
+    if index is not None and "index" in ways:
+        figures |= {"recall@10": statistics.mean(shares), "made_s": made_s}
+        figures |= {"probes": index.probes, "clusters": len(index.centroids_CD)}
+        figures |= {"list_length": index.lists_CN.shape[1]}
+        figures |= {"index_mib": sum(each.nbytes for each in index[:3]) / 2**20}
+    return figures
+
+
+def main() -> int:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("log", metavar="LOG")
+    parser.add_argument("bundle", metavar="BUNDLE")
+    parser.add_argument("--users", type=int, default=2_000)
+    parser.add_argument("--batch", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    figures = measure(read_bundle(options.bundle), options)
+    for name, value in figures.items():
+        print(f"{name:12} {value:,.4g}" if isinstance(value, float) else f"{name:12} {value:,}")
+    if "index_us" not in figures:
+        print("An engine reads all items of this bundle: no index would be cheaper.")
+    print(" · ".join(f"{key}: {value}" for key, value in about().items()))
+    if options.json:
+        options.json.write_text(json.dumps(figures | about(), indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
