@@ -132,12 +132,13 @@ def with_followers(
         scratch.marks_V[item] = list_number
         key = raised(table, cosines_n[place], scratch.chances_V[item])
         count = offer(items_n, keys_n, count, item, key)
+    # At best a follower is as near as the last of the nearest. That list is full, or had them all.
+    nearest_odds = raised(table, cosines_n[0], np.float32(0.0))
     for place in range(followers):
         item = touched[place]
         if scratch.marks_V[item] != list_number:
-            # At best it is as near as the last of the nearest. That list is full, or had them all.
             chance = scratch.chances_V[item]
-            if raised(table, cosines_n[0], chance) >= keys_n[0]:
+            if nearest_odds + table.weight * chance >= keys_n[0]:
                 key = raised(table, dot(user_D, vectors_VD[item]), chance)
                 count = offer(items_n, keys_n, count, item, key)
         scratch.chances_V[item] = np.float32(0.0)
