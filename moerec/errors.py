@@ -8,6 +8,7 @@
     |-- LeakError                   an evaluation that would score events the bundle was trained on
     |-- StorageError                the disk or the event store refused a read or a write
     |-- DistributedError            another process of the same training has gone
+    |-- TokenError                  a token that is missing, expired or not valid
     |-- ServiceError                a process of `moerec serve` that cannot be kept alive
     `-- EngineUnavailableError      the engine did not answer in time (the gateway then falls back)
 
@@ -89,6 +90,16 @@ class StorageError(MoerecError):
 
 class DistributedError(MoerecError):
     """Another process of the same training has ended, does not answer, or does something else."""
+
+
+class TokenError(MoerecError):
+    """A token that is missing, expired or not valid; `code` says which: `token_missing` ..."""
+
+    http_status = 401
+
+    def __init__(self, code: str, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.code = code
 
 
 class ServiceError(MoerecError):

@@ -21,6 +21,9 @@ PREFIX: Final = "MOEREC_"
 SOCKET_PATH_LIMIT: Final = 107
 """Bytes of a Unix socket's path that Linux accepts."""
 
+LEAST_SECRET_BYTES: Final = 32
+"""As many as the hash of HS256 has (RFC 7518, section 3.2)."""
+
 _NOT_OURS: Final = re.compile(
     r"MOEREC_(DATA_DIR|TEST_.*|.*SERVICE_HOST|.*SERVICE_PORT.*|.*_PORT(_\d+_(TCP|UDP).*)?)"
 )
@@ -40,7 +43,7 @@ class Settings(BaseSettings):
     )
 
     environment: Literal["development", "production"] = "development"
-    """`development` listens on loopback only and asks for no token."""
+    """`development` asks for no token, and listens on loopback only; `production` asks for one."""
 
     bundle: Path | None = None
     """Folder of the bundle to serve."""
@@ -56,6 +59,24 @@ class Settings(BaseSettings):
 
     port: int = Field(default=8000, ge=0, le=65535)
     """The port the gateway listens on; 0 takes a free one."""
+
+    jwt_secret: str | None = Field(default=None, repr=False)
+    """What tokens are signed with (HS256), 32 bytes or more: `openssl rand -hex 32`."""
+
+    jwt_public_key: Path | None = None
+    """A file with the public key (PEM, Ed25519 or RSA) of whoever else signs tokens."""
+
+    jwt_issuer: str | None = None
+    """The `iss` that every token must have."""
+
+    jwt_audience: str | None = None
+    """The `aud` that every token must have; without this setting, tokens with an `aud` are refused."""
+
+    user_rate: float = Field(default=50.0, ge=0, allow_inf_nan=False)
+    """Requests a second about one user, in each gateway process; more is a 429. 0: no limit."""
+
+    user_burst: int = Field(default=100, ge=1)
+    """Requests about one user that may come at once after a pause."""
 
     engine_address: str = "unix:.moerec/engine.sock"
     """Where the engine listens: `unix:PATH` or `HOST:PORT`."""
@@ -121,16 +142,27 @@ class Settings(BaseSettings):
             raise ValueError("expected unix:PATH or HOST:PORT")
         return value
 
+    @field_validator("jwt_secret")
+    @classmethod
+    def _jwt_secret_cannot_be_guessed(cls, value: str | None) -> str | None:
+        if value is not None and (size := len(value.encode())) < LEAST_SECRET_BYTES:
+            raise ValueError(
+                f"the secret has {size} bytes, {LEAST_SECRET_BYTES} or more are needed: openssl rand -hex 32"
+            )
+        return value
+
     @model_validator(mode="after")
     def _nobody_outside_gets_in(self) -> Self:
         if self.environment == "production":
+            if self.jwt_secret is None and self.jwt_public_key is None:
+                raise ValueError(
+                    "MOEREC_ENVIRONMENT=production asks for tokens and needs something to verify them with: "
+                    "set MOEREC_JWT_SECRET (openssl rand -hex 32) or MOEREC_JWT_PUBLIC_KEY"
+                )
+        elif not _is_loopback(self.host):
             raise ValueError(
-                "MOEREC_ENVIRONMENT=production needs authentication, which this version does not have yet"
-            )
-        if not _is_loopback(self.host):
-            raise ValueError(
-                f"MOEREC_HOST={self.host} can be reached from outside, and this version has no "
-                "authentication yet: use 127.0.0.1"
+                f"MOEREC_HOST={self.host} can be reached from outside, where requests need authentication: "
+                "set MOEREC_ENVIRONMENT=production, or use 127.0.0.1"
             )
         return self
 

@@ -103,9 +103,37 @@ def test_a_loopback_host_is_accepted(host: str) -> None:
     assert Settings.load(host=host).host == host
 
 
-def test_production_is_refused_until_there_is_authentication() -> None:
-    with pytest.raises(SettingsError, match="production needs authentication"):
+def test_production_needs_something_to_verify_tokens_with() -> None:
+    with pytest.raises(SettingsError, match=r"set MOEREC_JWT_SECRET .* or MOEREC_JWT_PUBLIC_KEY"):
         Settings.load(environment="production")
+
+
+@pytest.mark.parametrize("given", [{"jwt_secret": "s" * 32}, {"jwt_public_key": "key.pem"}])
+def test_production_listens_anywhere(given: dict[str, str]) -> None:
+    settings = Settings.load(environment="production", host="0.0.0.0", **given)  # noqa: S104
+    assert settings.host == "0.0.0.0"  # noqa: S104
+
+
+def test_a_secret_in_development_opens_no_other_host() -> None:
+    with pytest.raises(SettingsError, match="MOEREC_ENVIRONMENT=production"):
+        Settings.load(host="0.0.0.0", jwt_secret="s" * 32)  # noqa: S104
+
+
+def test_a_short_secret_is_refused_by_its_bytes() -> None:
+    with pytest.raises(SettingsError, match=r"MOEREC_JWT_SECRET: the secret has 31 bytes"):
+        Settings.load(jwt_secret="x" * 31)
+    assert Settings.load(jwt_secret="é" * 16).jwt_secret is not None
+
+
+def test_a_secret_is_in_no_repr_and_no_error() -> None:
+    secret = "hush" * 8
+    assert "hush" not in repr(Settings.load(jwt_secret=secret)) + str(
+        Settings.load(jwt_secret=secret)
+    )
+    for wrong in ({"jwt_secret": secret, "port": -1}, {"jwt_secret": "hush"}):
+        with pytest.raises(SettingsError) as caught:
+            Settings.load(**wrong)
+        assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

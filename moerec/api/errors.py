@@ -17,12 +17,15 @@ RETRY_AFTER_S: Final = 1
 _KINDS: Final = {
     # Our own words: those of `http.HTTPStatus` change with the version of Python.
     400: ("bad_request", "Bad Request"),
+    401: ("token_invalid", "Unauthorized"),
+    403: ("forbidden", "Forbidden"),
     404: ("not_found", "Not Found"),
     405: ("method_not_allowed", "Method Not Allowed"),
     409: ("conflict", "Conflict"),
     413: ("body_too_large", "Content Too Large"),
     415: ("unsupported_media_type", "Unsupported Media Type"),
     422: ("invalid_request", "Unprocessable Content"),
+    429: ("rate_limited", "Too Many Requests"),
     500: ("internal_error", "Internal Server Error"),
     503: ("unavailable", "Service Unavailable"),
 }
@@ -34,8 +37,10 @@ _BODY_TAGS: Final = ("body", "query", "path", "header", "event", "batch")
 class ApiError(HTTPException):
     """A refusal that a route or a middleware decides on; `code` is for programs, `detail` for people."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(status, detail)
+    def __init__(
+        self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, detail, headers)
         self.code = code
 
 
@@ -68,8 +73,10 @@ def problem(
     )
 
 
-def refusal(error: MoerecError) -> Response:
+def refusal(error: MoerecError | ApiError) -> Response:
     """One of our errors as a problem."""
+    if isinstance(error, ApiError):
+        return problem(error.status_code, error.detail, code=error.code, headers=error.headers)
     return problem(error.http_status, str(error).replace("\n", " "))
 
 
@@ -82,8 +89,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette looks handlers up by class
-    code = error.code if isinstance(error, ApiError) else None
-    return problem(error.status_code, error.detail, code=code, headers=error.headers)
+    if isinstance(error, ApiError):
+        return refusal(error)
+    return problem(error.status_code, error.detail, headers=error.headers)
 
 
 async def _moerec_error(_: Request, error: Exception) -> Response:
@@ -125,7 +133,7 @@ def _message(fault: dict[str, Any]) -> str:
 
 
 def problem_responses(
-    *statuses: Literal[400, 409, 413, 415, 422, 503],
+    *statuses: Literal[400, 401, 403, 409, 413, 415, 422, 429, 503],
 ) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses`: these statuses are problems."""
     return {status: {"model": Problem, "description": _KINDS[status][1]} for status in statuses}

@@ -8,8 +8,10 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from moerec.api.catalogue import Catalogue
+from moerec.api.guard import Guard, guard_of
 from moerec.api.ingest import IngestService
 from moerec.api.recommend import RecommendService
+from moerec.api.tokens import TokenVerifier
 from moerec.artifacts.bundle import Bundle, read_bundle
 from moerec.observability.metrics import Metrics
 from moerec.settings import Settings
@@ -29,6 +31,7 @@ class Gateway:
     engine: EngineClient
     store: EventStore
     metrics: Metrics
+    guard: Guard
     recommend: RecommendService
     ingest: IngestService
 
@@ -37,6 +40,7 @@ class Gateway:
 async def open_gateway(
     settings: Settings,
     metrics: Metrics,
+    verifier: TokenVerifier,
     *,
     bundle: Bundle | None,
     engine: EngineClient | None,
@@ -61,6 +65,7 @@ async def open_gateway(
             engine,
             store,
             metrics,
+            guard_of(settings, verifier, metrics),
             RecommendService(catalogue, engine, store, metrics, cache, deadline_s),
             IngestService(writer, engine, metrics, deadline_s),
         )

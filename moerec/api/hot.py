@@ -16,7 +16,7 @@ from msgspec import Meta
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moerec.api.answers import JSON, body, headers
-from moerec.api.errors import problem, refusal
+from moerec.api.errors import ApiError, problem, refusal
 from moerec.api.gateway import Gateway
 from moerec.api.ingest import latest_ms
 from moerec.api.middleware import RequestMiddleware
@@ -111,14 +111,17 @@ class Front(FastAPI):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The route of the short way."""
         gateway: Gateway = self.state.gateway
-        what = scope["route"].what
-        if isinstance(what, RecommendRequest):
-            made = await gateway.recommend.recommend(what)
-            await _send(send, 200, body(made), headers(made))
-            return
+        asked: Asked = scope["route"]
+        what = asked.what
         try:
+            caller = gateway.guard.caller(scope["headers"], asked.path_format)
+            gateway.guard.admit(caller, what.user_id)
+            if isinstance(what, RecommendRequest):
+                made = await gateway.recommend.recommend(what)
+                await _send(send, 200, body(made), headers(made))
+                return
             taken = await gateway.ingest.take([what])
-        except MoerecError as error:
+        except (ApiError, MoerecError) as error:
             await refusal(error)(scope, receive, send)
             return
         if taken.rejected:

@@ -43,9 +43,7 @@ class IngestService:
             if isinstance(made, Event):
                 events[index] = made
             else:
-                rejected.append(
-                    RejectedEvent(index=index, code="invalid_event", message=made.message)
-                )
+                rejected.append(RejectedEvent(index=index, code=made.code, message=made.message))
         appended = await self.writer.append(list(events.values())) if events else []
         results: list[EventResult] = []
         pushes: list[EventPush] = []

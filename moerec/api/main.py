@@ -19,6 +19,7 @@ from moerec.api.gateway import open_gateway
 from moerec.api.hot import Front
 from moerec.api.middleware import RequestMiddleware
 from moerec.api.routes import docs, events, health, items, recommendations
+from moerec.api.tokens import TokenVerifier
 from moerec.artifacts.bundle import Bundle, read_bundle
 from moerec.errors import MoerecError, SettingsError
 from moerec.observability.logging import configure_logging
@@ -42,15 +43,17 @@ def create_app(
 ) -> Front:
     """The gateway as an ASGI application.
 
-    Nothing is opened before the application starts. Parts that are given here are used in place of
+    Nothing but the key of the tokens is read before the application starts (SettingsError if it cannot
+    be used). Parts that are given here are used in place of
     those of the settings, and closed with the application.
     """
     metrics = Metrics()
+    verifier = TokenVerifier.of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_gateway(
-            settings, metrics, bundle=bundle, engine=engine, store=store
+            settings, metrics, verifier, bundle=bundle, engine=engine, store=store
         ) as gateway:
             app.state.gateway = gateway
             yield
@@ -85,12 +88,13 @@ def main() -> int:
         bundle = read_bundle(settings.bundle_path())
         listener = _listen(settings)
         store = open_event_store(settings.database_url, settings.durability)
+        app = create_app(settings, bundle=bundle, store=store)
     except MoerecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings, bundle=bundle, store=store),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -162,8 +162,9 @@ class EventIn(_In):
 
 
 class EventFault(BaseModel):
-    """An event of a batch that is not valid, in place of that event."""
+    """An event of a batch that is not taken, in place of that event."""
 
+    code: Literal["invalid_event", "rate_limited"] = "invalid_event"
     message: str
 
 
@@ -220,7 +221,7 @@ class RejectedEvent(BaseModel):
     """An event that was not stored."""
 
     index: int = Field(description="Place in the request, from 0.")
-    code: Literal["invalid_event", "event_id_conflict"]
+    code: Literal["invalid_event", "event_id_conflict", "rate_limited"]
     message: str
 
 

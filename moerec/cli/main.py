@@ -12,6 +12,7 @@ from moerec import __version__
 from moerec.cli.data import add_data
 from moerec.cli.learn import add_evaluate, add_recommend, add_train
 from moerec.cli.live import add_demo, add_import, add_serve
+from moerec.cli.token import add_token
 from moerec.errors import MoerecError
 
 
@@ -53,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_recommend,
         add_import,
         add_serve,
+        add_token,
         add_data,
     ):
         add(verbs)

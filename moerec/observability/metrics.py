@@ -6,6 +6,8 @@
 | `moerec_request_seconds` | histogram | route | time from a request's head to the end of its answer |
 | `moerec_events_total` | counter | outcome | events by `accepted`, `duplicate`, `rejected` |
 | `moerec_event_pushes_failed_total` | counter | | stored events that the engine did not confirm in time |
+| `moerec_auth_failures_total` | counter | code | requests refused with a 401 or 403, by problem code |
+| `moerec_rate_limited_total` | counter | | requests beyond a user's limit; in a batch, users |
 | `moerec_fallbacks_total` | counter | code | lists that the model did not make, by fallback code |
 | `moerec_expert_activations_total` | counter | layer, expert | experts awake for an answer |
 | `moerec_engine_up` | gauge | | 1 if the last question to the engine was answered |
@@ -75,6 +77,10 @@ class Metrics:
         )
         self._events = self._counter("moerec_events", "Events by outcome", "outcome")
         self._fallbacks = self._counter("moerec_fallbacks", "Lists the model did not make", "code")
+        self._auth_failures = self._counter(
+            "moerec_auth_failures", "Requests refused for their token", "code"
+        )
+        self._rate_limited = self._counter("moerec_rate_limited", "Requests beyond a user's limit")
         self._experts = self._counter(
             "moerec_expert_activations", "Experts awake for an answer", "layer", "expert"
         )
@@ -114,6 +120,14 @@ class Metrics:
     def pushes_failed(self, count: int) -> None:
         """The engine did not confirm so many events."""
         self._pushes_failed.inc(count)
+
+    def auth_failure(self, code: str) -> None:
+        """A request was refused because of its token."""
+        self._auth_failures.labels(code).inc()
+
+    def rate_limited(self, count: int) -> None:
+        """So many requests were beyond their user's limit."""
+        self._rate_limited.inc(count)
 
     def fallback(self, code: str) -> None:
         """A list came from the fallback."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from moerec.api.tokens import TokenVerifier
 from moerec.artifacts.bundle import read_bundle
 from moerec.errors import UsageError
 from moerec.process.children import STOP_S, ChildSpec
@@ -17,7 +18,7 @@ from moerec.process.supervisor import Supervisor, http_ready
 from moerec.settings import PREFIX, Settings
 from moerec.store.sql import open_event_store
 
-PASSED_ON = ("bundle", "database_url", "engine_address", "host", "port")
+PASSED_ON = ("environment", "bundle", "database_url", "engine_address", "host", "port")
 """Settings that the children get from us; the others they read from the environment themselves."""
 
 
@@ -40,6 +41,7 @@ def check(settings: Settings) -> None:
             "The engine needs PyTorch, which is not installed.",
             "Install it: pip install 'moerec[engine]'",
         )
+    TokenVerifier.of(settings)
     read_bundle(settings.bundle_path())
     require_free(settings.host, settings.port)
     open_event_store(settings.database_url, settings.durability).close()
@@ -87,10 +89,13 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 def _welcome(settings: Settings) -> str:
     url = f"http://{settings.host}:{settings.port}"
+    header = ""
+    if settings.environment == "production":
+        header = '-H "Authorization: Bearer $(moerec token --sub me)" '
     return "\n".join(
         [
             f"Serving {url} (Ctrl-C stops)",
-            f"  try   curl '{url}/v1/users/anybody/recommendations?k=5'",
+            f"  try   curl {header}'{url}/v1/users/anybody/recommendations?k=5'",
             f"  docs  {url}/docs",
         ]
     )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from moerec.api.main import create_app
 from moerec.api.schemas import Recommendations
 from moerec.settings import Settings
 from moerec.transport.client import LocalEngineClient
+from tests.api.signing import OTHER_SECRET, SECRET, bearer, claiming, token
 from tests.api.toy import ITEMS, ToyEngine, running, toy_bundle
 
 IDS = st.one_of(
@@ -50,22 +52,44 @@ QUERIES = st.one_of(
 )
 
 
-@pytest.fixture(scope="module")
-def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+Ways = tuple[httpx.Client, httpx.Client]
+
+
+@contextmanager
+def two_ways(folder: Path, **more: Any) -> Iterator[Ways]:
     """Two gateways over one bundle, of which the second has no short way."""
-    folder = tmp_path_factory.mktemp("gateways")
     bundle = toy_bundle(folder / "bundle")
 
     def app(name: str) -> Front:
         engine = ToyEngine(bundle.version)
         engine.events["ann"] = ["i1"]
-        chosen = Settings.load(database_url=f"sqlite:///{folder}/{name}.db", deadline_ms=5000)
+        chosen = Settings.load(
+            **{
+                "database_url": f"sqlite:///{folder}/{name}.db",
+                "deadline_ms": 5000,
+                "user_rate": 0,
+                **more,
+            }
+        )
         return create_app(chosen, bundle=bundle, engine=LocalEngineClient(engine))
 
     long = app("long")
     long.take_long_way()
     with running(app("short")) as one, running(long) as other:
         yield one, other
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
+    with two_ways(tmp_path_factory.mktemp("gateways")) as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
+    folder = tmp_path_factory.mktemp("guarded")
+    with two_ways(folder, environment="production", jwt_secret=SECRET) as both:
+        yield both
 
 
 def assert_same(one: httpx.Response, other: httpx.Response) -> None:
@@ -138,6 +162,73 @@ def test_events(ways: tuple[httpx.Client, httpx.Client], event: Any) -> None:
     kind = {"Content-Type": "application/json"}
     one, other = (way.post("/v1/events", content=given_body, headers=kind) for way in ways)
     assert_same(one, other)
+
+
+CALLERS = st.one_of(
+    st.sampled_from(
+        [
+            {},
+            bearer(token("shop")),
+            bearer(token("reader", "recommend")),
+            bearer(token("writer", "events")),
+            bearer(token("boss", "admin")),
+            bearer(token("app", user_id="ann")),
+            bearer(token("app", user_id="é")),
+            bearer(claiming(exp=1_700_000_000)),
+            bearer(token(secret=OTHER_SECRET)),
+            bearer("x" * 10_240),
+            {"Authorization": ""},
+            {"Authorization": "Basic YTpi"},
+        ]
+    ),
+    st.text("Bearer .=xé", max_size=12).map(lambda text: {"Authorization": text.strip().encode()}),
+)
+ABOUT = st.sampled_from(["ann", "é", "bob", ""])
+PATHS = st.one_of(
+    ABOUT.map(lambda user: (f"/v1/users/{quote(user)}/recommendations?k=2", None)),
+    ABOUT.map(lambda user: ("/v1/recommendations", {"user_id": user})),
+    ABOUT.map(lambda user: ("/v1/events", {"user_id": user, "item_id": "i1"})),
+    st.sampled_from(
+        [("/v1/recommendations", {"history": ["i1"]}), ("/v1/recommendations", {"k": 0})]
+    ),
+)
+
+
+def told(way: httpx.Client, asked: tuple[str, Any], caller: dict[str, Any]) -> httpx.Response:
+    path, given_body = asked
+    if given_body is None:
+        return way.get(path, headers=caller)
+    return way.post(path, json=given_body, headers=caller)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(asked=PATHS, caller=CALLERS)
+def test_callers(guarded: Ways, asked: tuple[str, Any], caller: dict[str, Any]) -> None:
+    one, other = (told(way, asked, caller) for way in guarded)
+    assert_same(one, other)
+    for name in ("WWW-Authenticate", "Content-Type"):
+        assert one.headers.get(name) == other.headers.get(name)
+
+
+def test_limits(tmp_path: Path) -> None:
+    """The same requests are let in, and the same are refused in the same words."""
+    asked: list[tuple[str, Any]] = [
+        ("/v1/users/ann/recommendations", None),
+        ("/v1/recommendations", {"user_id": "ann"}),
+        ("/v1/recommendations", {"history": ["i1"]}),
+        ("/v1/events", {"user_id": "ann", "item_id": "i1"}),
+    ]
+    with two_ways(tmp_path, user_rate=1e-9, user_burst=5) as ways:
+        found = []
+        for one in asked * 4:
+            answers = [told(way, one, {}) for way in ways]
+            assert [answer.status_code for answer in answers] in ([200] * 2, [202] * 2, [429] * 2)
+            assert set(answers[0].headers) == set(answers[1].headers)
+            assert content(answers[0]).get("code") == content(answers[1]).get("code")
+            found.append(answers[0].status_code == 429)
+    assert found.count(False) == 5 + 4, "five about the user, four about nobody"
 
 
 def test_an_event_that_the_store_refuses(tmp_path: Path) -> None:

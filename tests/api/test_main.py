@@ -31,6 +31,7 @@ def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
         "MOEREC_DATABASE_URL": f"sqlite:///{folder}/events.db",
         "MOEREC_ENGINE_ADDRESS": f"unix:{folder}/engine.sock",
         "MOEREC_PORT": "0",
+        "MOEREC_USER_RATE": "0",
     }
     return subprocess.Popen(
         [sys.executable, "-m", "moerec.api.main"],
@@ -124,7 +125,9 @@ def test_a_bundle_that_is_not_there_ends_the_start_with_one_clear_message(tmp_pa
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("MOEREC_HOST", "0.0.0.0", "no authentication yet"),  # noqa: S104
+        ("MOEREC_HOST", "0.0.0.0", "set MOEREC_ENVIRONMENT=production"),  # noqa: S104
+        ("MOEREC_ENVIRONMENT", "production", "set MOEREC_JWT_SECRET"),
+        ("MOEREC_JWT_SECRET", "too short", "the secret has 9 bytes, 32 or more are needed"),
         ("MOEREC_PROT", "1", "Did you mean MOEREC_PORT?"),
     ],
 )

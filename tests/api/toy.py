@@ -141,12 +141,13 @@ def running(app: FastAPI) -> Iterator[httpx.Client]:
 def gateway(
     folder: Path, engine: EngineClient | None, store: EventStore | None = None, **settings: object
 ) -> Iterator[httpx.Client]:
-    """A gateway over a toy bundle in `folder`, with the given engine; patient unless told otherwise."""
+    """A gateway over a toy bundle in `folder`, with the given engine; patient and without a limit unless
+    told otherwise."""
     bundle = toy_bundle(folder / "bundle")
     chosen = Settings.load(
         database_url=f"sqlite:///{folder}/events.db",
         engine_address=f"unix:{folder}/engine.sock",
-        **{"deadline_ms": 5000, **settings},
+        **{"deadline_ms": 5000, "user_rate": 0, **settings},
     )
     with running(create_app(chosen, bundle=bundle, engine=engine, store=store)) as client:
         yield client

@@ -37,6 +37,8 @@ FORBIDDEN = {
 ONLY_IN = {
     "fastapi": ("api/",),
     "starlette": ("api/",),
+    "jwt": ("api/tokens.py",),
+    "cryptography": ("api/tokens.py",),
     "sqlalchemy": ("store/",),
     "prometheus_client": ("observability/metrics.py",),
     "numba": ("engine/",),

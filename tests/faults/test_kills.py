@@ -27,7 +27,8 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 def served(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("faults")
     bundle = tiny_bundle(folder / "bundle", ITEMS)
-    with serving(bundle.path, database_url, folder / "log", MOEREC_DEADLINE_MS="2000") as served:
+    chosen = {"MOEREC_DEADLINE_MS": "2000", "MOEREC_USER_RATE": "0"}
+    with serving(bundle.path, database_url, folder / "log", **chosen) as served:
         yield served
 
 

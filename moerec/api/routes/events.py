@@ -5,9 +5,10 @@ from fastapi.exceptions import RequestValidationError
 
 from moerec.api.errors import ApiError, problem_responses
 from moerec.api.gateway import GatewayDep
+from moerec.api.routes.guarded import CallerDep, GuardedRoute
 from moerec.api.schemas import EventBatchIn, EventsIn, EventsOut
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], route_class=GuardedRoute)
 
 
 @router.post(
@@ -17,7 +18,7 @@ router = APIRouter(tags=["events"])
     responses=problem_responses(400, 409, 413, 415, 422, 503),
     summary="Tell what users did",
 )
-async def post_events(body: EventsIn, gateway: GatewayDep) -> Response:
+async def post_events(body: EventsIn, gateway: GatewayDep, caller: CallerDep) -> Response:
     """Takes one event, or `{"events": [...]}` with up to 500.
 
     What is acknowledged is durable, and in the user's next list. The same `event_id` again is
@@ -25,8 +26,9 @@ async def post_events(body: EventsIn, gateway: GatewayDep) -> Response:
     and the others are stored; a single faulty event is an error.
     """
     if isinstance(body, EventBatchIn):
-        taken = await gateway.ingest.take(body.events)
+        taken = await gateway.ingest.take(gateway.guard.admit_batch(caller, body.events))
     else:
+        gateway.guard.admit(caller, body.user_id)
         taken = await gateway.ingest.take([body])
         for refused in taken.rejected:
             if refused.code == "event_id_conflict":

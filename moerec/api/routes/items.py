@@ -6,10 +6,11 @@ from fastapi import APIRouter, Path, Query, Response
 
 from moerec.api.errors import problem_responses
 from moerec.api.gateway import GatewayDep
+from moerec.api.routes.guarded import CallerDep, GuardedRoute
 from moerec.api.routes.lists import listed
 from moerec.api.schemas import DEFAULT_K, Id, K, Recommendations
 
-router = APIRouter(tags=["items"])
+router = APIRouter(tags=["items"], route_class=GuardedRoute)
 
 
 @router.get(
@@ -21,9 +22,11 @@ router = APIRouter(tags=["items"])
 async def get_similar(
     item_id: Annotated[Id, Path(description="An item of the catalogue; others get popular items.")],
     gateway: GatewayDep,
+    caller: CallerDep,
     k: K = DEFAULT_K,
 ) -> Response:
     """The nearest items by the model's item vectors; repeated from a cache for a while."""
+    gateway.guard.admit(caller, None)
     return listed(await gateway.recommend.similar(item_id, k))
 
 
@@ -35,8 +38,10 @@ async def get_similar(
 )
 async def get_popular(
     gateway: GatewayDep,
+    caller: CallerDep,
     k: K = DEFAULT_K,
     category: Annotated[Id | None, Query(description="Only items of this category.")] = None,
 ) -> Response:
     """The items with the most events in the training data, the same for everybody."""
+    gateway.guard.admit(caller, None)
     return listed(gateway.recommend.popular(k, category))

@@ -6,11 +6,12 @@ from fastapi import APIRouter, Path, Response
 
 from moerec.api.errors import problem_responses
 from moerec.api.gateway import GatewayDep
+from moerec.api.routes.guarded import CallerDep, GuardedRoute
 from moerec.api.routes.lists import listed
 from moerec.api.schemas import DEFAULT_K, Id, K, Recommendations, RecommendationsIn
 from moerec.transport.frames import RecommendRequest
 
-router = APIRouter(tags=["recommendations"])
+router = APIRouter(tags=["recommendations"], route_class=GuardedRoute)
 
 
 @router.post(
@@ -19,12 +20,15 @@ router = APIRouter(tags=["recommendations"])
     responses=problem_responses(400, 413, 415, 422),
     summary="Recommend items, with every option",
 )
-async def post_recommendations(query: RecommendationsIn, gateway: GatewayDep) -> Response:
+async def post_recommendations(
+    query: RecommendationsIn, gateway: GatewayDep, caller: CallerDep
+) -> Response:
     """Ranks the catalogue for a user (by their stored events) or for a history in the request.
 
     Always answers with a list: where the model has no answer, the list holds popular items and
     `fallback` says why.
     """
+    gateway.guard.admit(caller, query.user_id)
     request = RecommendRequest(
         query.user_id, query.history, query.k, query.exclude_item_ids, query.exclude_seen
     )
@@ -40,7 +44,9 @@ async def post_recommendations(query: RecommendationsIn, gateway: GatewayDep) ->
 async def get_recommendations(
     user_id: Annotated[Id, Path(description="The user; unknown users get popular items.")],
     gateway: GatewayDep,
+    caller: CallerDep,
     k: K = DEFAULT_K,
 ) -> Response:
     """The same for one stored user, for a browser or curl."""
+    gateway.guard.admit(caller, user_id)
     return listed(await gateway.recommend.recommend(RecommendRequest(user_id, None, k)))

@@ -81,7 +81,11 @@ def _served(options: DemoOptions, console: Console) -> Iterator[Settings]:
     if port != options.port:
         console.print(f"Port {options.port} is in use; taking {port}.", highlight=False)
     given = Settings.load(
-        bundle=options.bundle_path, database_url=options.database_url, host=HOST, port=port
+        environment="development",
+        bundle=options.bundle_path,
+        database_url=options.database_url,
+        host=HOST,
+        port=port,
     )
     check(given)
     log_path = options.folder / "serve.log"

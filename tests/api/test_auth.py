@@ -1,0 +1,135 @@
+"""The header, and the memory of verified tokens: never longer than they are good, never too many."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moerec.api.auth import LONGEST_TOKEN, RIGHTS, Authenticator
+from moerec.api.main import create_app
+from moerec.api.tokens import DEVELOPMENT, SCOPES, Caller, TokenVerifier
+from moerec.errors import TokenError
+from moerec.settings import Settings
+from tests.api.signing import SECRET, token
+
+
+class Counting(TokenVerifier):
+    """Counts what it has verified."""
+
+    verified = 0
+
+    def verify(self, token: bytes) -> tuple[Caller, int]:
+        self.verified += 1
+        return super().verify(token)
+
+
+def header(value: bytes | str) -> list[tuple[bytes, bytes]]:
+    text = value if isinstance(value, bytes) else value.encode()
+    return [(b"host", b"x"), (b"authorization", text)]
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = time.time()
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def verifier() -> Counting:
+    return Counting({"HS256": SECRET})
+
+
+def test_a_token_is_verified_once(verifier: Counting) -> None:
+    authenticator = Authenticator(verifier, token_needed=True)
+    given = token("shop")
+    callers = [
+        authenticator.caller(header(f"{kind} {given}")) for kind in ("Bearer", "bearer", "BEARER ")
+    ]
+    assert {caller.subject for caller in callers} == {"shop"}
+    assert verifier.verified == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(ttl_s=st.integers(1, 1000), waits=st.lists(st.floats(0, 400), max_size=8))
+def test_a_remembered_token_is_refused_from_the_moment_it_expires(
+    ttl_s: int, waits: list[float]
+) -> None:
+    clock = Clock()
+    authenticator = Authenticator(TokenVerifier({"HS256": SECRET}), token_needed=True, now=clock)
+    given = token(ttl_s=ttl_s)
+    _, expires_s = TokenVerifier({"HS256": SECRET}).verify(given.encode())
+    clock.now_s = expires_s - ttl_s
+    for wait in waits:
+        clock.now_s += wait
+        if clock.now_s < expires_s:
+            authenticator.caller(header(f"Bearer {given}"))
+        else:
+            with pytest.raises(TokenError) as caught:
+                authenticator.caller(header(f"Bearer {given}"))
+            assert caught.value.code == "token_expired"
+
+
+def test_memory_is_bounded_and_the_least_used_leaves(verifier: Counting) -> None:
+    authenticator = Authenticator(verifier, token_needed=True, most_tokens=3)
+    tokens = [token(f"s{n}") for n in range(4)]
+    for one in (*tokens[:3], tokens[0], tokens[3]):
+        authenticator.caller(header(f"Bearer {one}"))
+    assert verifier.verified == 4
+    authenticator.caller(header(f"Bearer {tokens[0]}"))
+    assert verifier.verified == 4
+    authenticator.caller(header(f"Bearer {tokens[1]}"))
+    assert verifier.verified == 5
+
+
+def test_bad_tokens_are_not_remembered(verifier: Counting) -> None:
+    authenticator = Authenticator(verifier, token_needed=True)
+    for _ in range(2):
+        with pytest.raises(TokenError):
+            authenticator.caller(header("Bearer a.b.c"))
+    assert verifier.verified == 2
+
+
+@pytest.mark.parametrize("token_needed", [True, False])
+@pytest.mark.parametrize(
+    "value",
+    ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer a b", "Token abc", "Bearerabc", "Bearer\tabc",
+     "Bearer é", b"Bearer \xff", b"\xff\xfe", "Bearer abc, Bearer def", "=", "Bearer " + "x" * 10_240],
+)  # fmt: skip
+def test_a_malformed_header_is_refused_even_where_no_token_is_needed(
+    verifier: Counting, value: str | bytes, token_needed: bool
+) -> None:
+    with pytest.raises(TokenError) as caught:
+        Authenticator(verifier, token_needed=token_needed).caller(header(value))
+    assert caught.value.code == "token_invalid"
+
+
+def test_a_token_as_long_as_can_be(verifier: Counting) -> None:
+    authenticator = Authenticator(verifier, token_needed=True)
+    with pytest.raises(TokenError, match="well-formed"):
+        authenticator.caller(header("Bearer " + "x" * LONGEST_TOKEN))
+    with pytest.raises(TokenError, match="8192 bytes"):
+        authenticator.caller(header("Bearer " + "x" * (LONGEST_TOKEN + 1)))
+
+
+def test_two_headers_are_one_too_many(verifier: Counting) -> None:
+    twice = header(f"Bearer {token()}") * 2
+    with pytest.raises(TokenError, match="one such header"):
+        Authenticator(verifier, token_needed=True).caller(twice)
+
+
+def test_without_a_token(verifier: Counting) -> None:
+    assert Authenticator(verifier, token_needed=False).caller([]) is DEVELOPMENT
+    with pytest.raises(TokenError) as caught:
+        Authenticator(verifier, token_needed=True).caller([(b"host", b"x")])
+    assert caught.value.code == "token_missing"
+
+
+def test_every_route_under_v1_has_its_right_and_no_other() -> None:
+    paths = create_app(Settings.load()).openapi()["paths"]
+    assert {path for path in paths if path.startswith("/v1")} == set(RIGHTS)
+    assert set(RIGHTS.values()) <= set(SCOPES)
