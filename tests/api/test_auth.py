@@ -46,12 +46,15 @@ def verifier() -> Counting:
 
 def test_a_token_is_verified_once(verifier: Counting) -> None:
     authenticator = Authenticator(verifier, token_needed=True)
-    given = token("shop")
-    callers = [
-        authenticator.caller(header(f"{kind} {given}")) for kind in ("Bearer", "bearer", "BEARER ")
-    ]
-    assert {caller.subject for caller in callers} == {"shop"}
+    given = header(f"Bearer {token('shop')}")
+    assert authenticator.caller(given) is authenticator.caller(given)
     assert verifier.verified == 1
+
+
+@pytest.mark.parametrize("kind", ["bearer", "BEARER", "Bearer   "])
+def test_the_schemes_case_does_not_matter(verifier: Counting, kind: str) -> None:
+    given = header(f"{kind} {token('shop')}")
+    assert Authenticator(verifier, token_needed=True).caller(given).subject == "shop"
 
 
 @settings(max_examples=50, deadline=None)
@@ -118,7 +121,7 @@ def test_a_token_as_long_as_can_be(verifier: Counting) -> None:
 
 def test_two_headers_are_one_too_many(verifier: Counting) -> None:
     twice = header(f"Bearer {token()}") * 2
-    with pytest.raises(TokenError, match="one such header"):
+    with pytest.raises(TokenError, match="more than one"):
         Authenticator(verifier, token_needed=True).caller(twice)
 
 
