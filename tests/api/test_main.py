@@ -17,7 +17,9 @@ import pytest
 
 from moerec.api.main import main
 from moerec.store.sql import open_event_store
+from tests.api.signing import SECRET, bearer
 from tests.api.toy import toy_bundle
+from tests.serving import moerec
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,9 +45,11 @@ def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def listening(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def listening(
+    folder: Path, **settings: str
+) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """A gateway process without an engine, and a client for it."""
-    process = start(folder)
+    process = start(folder, **settings)
     assert process.stderr is not None
     try:
         for line in process.stderr:
@@ -81,6 +85,32 @@ def test_sigterm_ends_it_cleanly(folder: Path) -> None:
         assert client.get("/v1/users/ann/recommendations").json()["fallback"] is not None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
+
+
+def test_in_production_a_token_of_the_command_line_opens_it(folder: Path) -> None:
+    """Two processes with nothing in common but the environment."""
+    production = {
+        "MOEREC_ENVIRONMENT": "production",
+        "MOEREC_JWT_SECRET": SECRET,
+        "MOEREC_HOST": "0.0.0.0",  # noqa: S104
+    }
+    with moerec("token", "--sub", "app", "--user", "ann", env=production) as command:
+        token = command.communicate(timeout=60)[0].strip()
+    event = {"user_id": "ann", "item_id": "i1"}
+    with listening(folder, **production) as (process, client):
+        assert client.post("/v1/events", json=event).json()["code"] == "token_missing"
+        assert client.get("/livez").status_code == 200
+        client.headers.update(bearer(token))
+        assert client.post("/v1/events", json=event).status_code == 202
+        assert client.get("/v1/users/ann/recommendations").status_code == 200
+        assert client.get("/v1/users/bob/recommendations").json()["code"] == "forbidden"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+        assert process.stderr is not None
+        written = process.stderr.read()
+    assert "Refused with 401 token_missing" in written
+    assert SECRET not in written
+    assert token not in written
 
 
 def test_after_kill_9_every_acknowledged_event_is_in_the_table(folder: Path) -> None:

@@ -5,7 +5,6 @@ import signal
 import socket
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -13,7 +12,6 @@ from moerec.artifacts.bundle import Bundle
 from moerec.errors import ArtifactError, SettingsError, StorageError, UsageError
 from moerec.process.serve import check, make_supervisor, private_socket
 from moerec.settings import Settings
-from tests.api.signing import SECRET, bearer
 from tests.serving import moerec, serving
 from tests.tiny import tiny_bundle
 
@@ -71,34 +69,6 @@ def test_a_key_that_is_none_is_refused_before_anything_starts(
     )
     with pytest.raises(SettingsError, match="holds no public key"):
         check(settings)
-
-
-def test_in_production_a_token_of_the_command_line_opens_it(bundle: Bundle, tmp_path: Path) -> None:
-    """Supervisor, gateway, engine and `moerec token` with nothing in common but the environment."""
-    log = tmp_path / "log"
-    url = f"sqlite:///{tmp_path}/events.db"
-    production = {
-        "MOEREC_ENVIRONMENT": "production",
-        "MOEREC_JWT_SECRET": SECRET,
-        "MOEREC_HOST": "0.0.0.0",  # noqa: S104
-    }
-    with moerec("token", "--sub", "app", "--user", "ann", env=production) as command:
-        token = command.communicate(timeout=60)[0].strip()
-    with serving(bundle.path, url, log, **production) as served:
-        base = f"http://127.0.0.1:{served.port}"
-        with httpx.Client(base_url=base, timeout=30) as client:
-            event = {"user_id": "ann", "item_id": "i1"}
-            assert client.post("/v1/events", json=event).json()["code"] == "token_missing"
-            assert client.get("/readyz").status_code == 200
-            client.headers.update(bearer(token))
-            assert client.post("/v1/events", json=event).status_code == 202
-            answer = client.get("/v1/users/ann/recommendations").json()
-            assert answer["fallback"] is None
-            assert client.get("/v1/users/bob/recommendations").json()["code"] == "forbidden"
-    written = log.read_text()
-    assert 'curl -H "Authorization: Bearer $(moerec token --sub me)"' in written
-    assert SECRET not in written
-    assert token not in written
 
 
 def test_a_store_that_is_none_is_refused_before_anything_starts(
