@@ -123,7 +123,7 @@ def signed(
     """A token of `ttl_s` seconds from now, with further `claims` (`user_id`, `iss`, `aud`)."""
     now_s = int(time.time())
     given = {"sub": subject, "scope": " ".join(scopes), "iat": now_s, "exp": now_s + ttl_s}
-    return jwt.encode(given | claims, secret, HS256)
+    return jwt.encode({**given, **claims}, secret, HS256)
 
 
 def is_name(text: object) -> bool:
