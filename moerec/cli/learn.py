@@ -22,7 +22,7 @@ from moerec.errors import UsageError
 if TYPE_CHECKING:
     from moerec.cli.options import Verbs
     from moerec.data.items import ItemTable
-    from moerec.evaluation.relevance import Relevance
+    from moerec.evaluation.report import Report
     from moerec.training.distributed import Group
     from moerec.training.fit import FitOptions, PreparedLog
 
@@ -214,6 +214,13 @@ def add_evaluate(verbs: "Verbs") -> None:
         "chosen on validation events, which may take minutes",
     )
     parser.add_argument(
+        "--through",
+        choices=("model", "engine"),
+        default="model",
+        help="who ranks: the model (default), or the engine that serves it, event by event as live: "
+        "both must come to the same figures",
+    )
+    parser.add_argument(
         "--recs", type=Path, metavar="CSV", help="write user_id,item_id,rank, top 50"
     )
     parser.add_argument(
@@ -255,6 +262,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     with console.status(f"reading {escape(options.data)}"):
         interactions = read_interactions(options.data, columns_of(options))
     console.print(str(interactions.report), highlight=False)
+    ranker = None
+    if options.through == "engine":
+        from moerec.engine.scorer import EngineScorer
+
+        ranker = EngineScorer(bundle, device)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("ranking")
 
@@ -268,14 +280,12 @@ def _evaluate(options: argparse.Namespace) -> None:
             keep_seen=options.keep_seen,
             baselines=options.baselines,
             device=device,
+            ranker=ranker,
             on_progress=show,
         )
         measured = options.experts or options.report
         routing = routing_of(report, device=device, on_progress=show) if measured else None
-    console.print(report.table())
-    for note in report.notes():
-        console.print(note, highlight=False)
-    _print_relevance(console, report.relevance)
+    _print_figures(console, report)
     if options.experts and routing is not None:
         console.print(routing_table(routing))
         for note in routing_notes(routing):
@@ -291,9 +301,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         console.print(f"report written to {escape(str(options.report))}", soft_wrap=True)
 
 
-def _print_relevance(console: Console, found: "Relevance | None") -> None:
+def _print_figures(console: Console, report: "Report") -> None:
     from moerec.evaluation.relevance_table import NO_RELEVANCE, relevance_notes, relevance_table
 
+    console.print(report.table())
+    for note in report.notes():
+        console.print(note, highlight=False)
+    found = report.relevance
     table = relevance_table(found) if found else None
     if table:
         console.print(table)

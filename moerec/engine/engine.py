@@ -29,7 +29,7 @@ from moerec.engine.state import HotUsers, Past, PastEvent, Taste, UserState
 from moerec.errors import UsageError
 from moerec.models.loading import load_model
 from moerec.models.recommender import take_out
-from moerec.store.interfaces import EventStore
+from moerec.store.interfaces import UserEvents
 from moerec.transport.frames import (
     FRAME_LIMIT,
     ErrorReply,
@@ -71,7 +71,7 @@ class Engine:
     def __init__(
         self,
         bundle: Bundle,
-        store: EventStore,
+        store: UserEvents,
         device: torch.device | str = "cpu",
         arena_bytes: int = ARENA_BYTES,
         stored: StoredType = np.int8,

@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from moerec.store.interfaces import EventStore
+from moerec.store.interfaces import UserEvents
 from moerec.types import PADDING, ItemId, StoredEvent, UserId
 
 SEEN_LIMIT = 10_000
@@ -149,7 +149,7 @@ class HotUsers:
 
     def __init__(
         self,
-        store: EventStore,
+        store: UserEvents,
         indexes: Mapping[ItemId, int],
         reach: int,
         capacity: int,

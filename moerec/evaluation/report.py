@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,9 +20,9 @@ from moerec.data.split import HoldOut, hold_out
 from moerec.errors import UsageError
 from moerec.evaluation.baselines import item_counts
 from moerec.evaluation.calibration import Predictions
-from moerec.evaluation.evaluate import Cases, Evaluation, cases, evaluate
+from moerec.evaluation.evaluate import Cases, Evaluation, Scorer, cases, evaluate
 from moerec.evaluation.factorisation import ItemLiking, MatrixFactorisation, rated_events
-from moerec.evaluation.lineup import Lineup, learn_baselines
+from moerec.evaluation.lineup import Lineup, OnProgress, learn_baselines
 from moerec.evaluation.metrics import MISS
 from moerec.evaluation.model_scorer import ModelScorer
 from moerec.evaluation.relevance import LikedScorer, Relevance, rated_cases, relevance
@@ -157,11 +156,13 @@ def evaluate_bundle(
     keep_seen: bool = False,
     baselines: Lineup = "fast",
     device: torch.device = CPU,
-    on_progress: Callable[[str, int, int], None] = lambda _name, _done, _total: None,
+    ranker: Scorer | None = None,
+    on_progress: OnProgress = lambda _name, _done, _total: None,
 ) -> Report:
     """Rank the held-out events of `part` with the model and the baselines.
 
-    The split is the one the bundle was trained with. Baselines learn from the log's training part.
+    The split is the one the bundle was trained with. Baselines learn from the log's training part. A
+    `ranker` ranks in the model's place: the engine that serves it; relevance stays the model's own.
     `on_progress` gets (what is at work, steps done, steps in all). Raises LeakError if an event to be scored
     may have been trained on, UsageError if nothing is held out.
     """
@@ -181,18 +182,10 @@ def evaluate_bundle(
     learned = learn_baselines(
         baselines, histories, held, len(bundle.id_map), on_progress=on_progress
     )
-    results = []
-    for scorer in (model, *learned.scorers):
-        done = 0
-
-        def count(users_done: int, name: str = scorer.name) -> None:
-            nonlocal done
-            done += users_done
-            on_progress(name, done, len(questions))
-
-        results.append(
-            evaluate(scorer, questions, len(bundle.id_map), keep_seen=keep_seen, on_progress=count)
-        )
+    results = [
+        _ranked(scorer, questions, len(bundle.id_map), keep_seen, on_progress)
+        for scorer in (ranker or model, *learned.scorers)
+    ]
     short = len(histories.users) - len(users)
     return Report(
         bundle,
@@ -206,6 +199,19 @@ def evaluate_bundle(
         train_counts=_train_counts(histories, held, len(bundle.id_map)),
         relevance=_relevance(model, histories, held, part, baselines),
     )
+
+
+def _ranked(
+    scorer: Scorer, questions: Cases, catalogue: int, keep_seen: bool, on_progress: OnProgress
+) -> Evaluation:
+    done = 0
+
+    def count(users_done: int) -> None:
+        nonlocal done
+        done += users_done
+        on_progress(scorer.name, done, len(questions))
+
+    return evaluate(scorer, questions, catalogue, keep_seen=keep_seen, on_progress=count)
 
 
 def _relevance(
@@ -234,7 +240,7 @@ def routing_of(
     report: Report,
     *,
     device: torch.device = CPU,
-    on_progress: Callable[[str, int, int], None] = lambda _name, _done, _total: None,
+    on_progress: OnProgress = lambda _name, _done, _total: None,
 ) -> RoutingReport | None:
     """How the report's bundle used its experts on the report's users; None if no history has an item
     that the bundle knows. `on_progress` as in `evaluate_bundle`."""

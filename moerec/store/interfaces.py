@@ -36,7 +36,19 @@ class StoreCounts:
     events: int
 
 
-class EventStore(Protocol):
+class UserEvents(Protocol):
+    """What the event table says of one user. Every method raises StorageError if the database refuses."""
+
+    def history(self, user_id: UserId, limit: int) -> list[StoredEvent]:
+        """The newest `limit` events in canonical order (timestamp, user number), oldest first."""
+        ...
+
+    def seen(self, user_id: UserId, limit: int) -> list[ItemId]:
+        """At most `limit` distinct items of the user, the most recently seen first."""
+        ...
+
+
+class EventStore(UserEvents, Protocol):
     """The event table. Every method raises StorageError if the database refuses."""
 
     def append(self, events: Sequence[Event]) -> list[Appended]:
@@ -45,14 +57,6 @@ class EventStore(Protocol):
         A user's events are numbered 1, 2, 3 ... without holes in the order of arrival, and likewise
         the whole table. Idempotent by `event_id`, also within one call.
         """
-        ...
-
-    def history(self, user_id: UserId, limit: int) -> list[StoredEvent]:
-        """The newest `limit` events in canonical order (timestamp, user number), oldest first."""
-        ...
-
-    def seen(self, user_id: UserId, limit: int) -> list[ItemId]:
-        """At most `limit` distinct items of the user, the most recently seen first."""
         ...
 
     def since(self, table_number: int, limit: int) -> list[StoredEvent]:

@@ -1,0 +1,155 @@
+"""The engine as a `Scorer`: an evaluation of what is served, by the way that a live request takes.
+
+Each history becomes a user of an event table in memory. The engine is asked before the newest event, is
+told of it as a gateway tells it, and is asked again: states are built from the table and go on by one
+streamed event, lists come from its retrieval, exclusions inside.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from moerec.artifacts.bundle import Bundle
+from moerec.data.sequences import History
+from moerec.engine.engine import Engine
+from moerec.errors import MoerecError
+from moerec.transport.frames import (
+    FRAME_LIMIT,
+    EventPush,
+    EventReply,
+    ListReply,
+    RecommendRequest,
+    Reply,
+)
+from moerec.types import Event, ItemId, StoredEvent, UserId
+
+
+class EngineScorer:
+    """Scores of the engine's own lists, as long as the catalogue; what it does not list scores -inf.
+
+    A history without a known item scores 0 everywhere, as for the model: no list is the model's there.
+    MoerecError where the engine answers a request with a fault.
+    """
+
+    name = "engine"
+
+    def __init__(self, bundle: Bundle, device: torch.device | str = "cpu") -> None:
+        self._ids = list(bundle.id_map.ids)
+        self._rows = {item_id: row for row, item_id in enumerate(self._ids, start=1)}
+        self._table = _TableInMemory(self._ids)
+        # Users come once: no more of them are kept than one frame holds.
+        self._engine = Engine(bundle, self._table, device, arena_bytes=0)
+        self._users = 0
+
+    def scores(
+        self, histories: Sequence[History], leaving: Sequence[NDArray[np.int32]] = ()
+    ) -> NDArray[np.float32]:
+        """float32 [B, V + 1], as `evaluation.evaluate.Scorer`."""
+        found = np.zeros((len(histories), len(self._ids) + 1), np.float32)
+        asked = [row for row, history in enumerate(histories) if len(history)]
+        for first in range(0, len(asked), FRAME_LIMIT):
+            rows = asked[first : first + FRAME_LIMIT]
+            lists = self._lists(
+                [histories[row] for row in rows], [leaving[row] for row in rows] if leaving else ()
+            )
+            for row, each in zip(rows, lists, strict=True):
+                found[row] = -np.inf
+                found[row, [self._rows[ItemId(item)] for item in each.item_ids]] = each.scores
+        return found
+
+    def _lists(
+        self, histories: Sequence[History], leaving: Sequence[NDArray[np.int32]]
+    ) -> list[ListReply]:
+        users = [UserId(str(self._users + place)) for place in range(len(histories))]
+        self._users += len(users)
+        self._table.open([history[:-1] for history in histories], users)
+        self._ask([RecommendRequest(user, None, 1) for user in users])
+        self._table.open(histories, users)
+        told = self._engine.answer([self._table.newest(user) for user in users])
+        _refuse_faults(told, EventReply)
+        return self._ask(
+            [
+                self._request(user, history, leaving[place] if leaving else None)
+                for place, (user, history) in enumerate(zip(users, histories, strict=True))
+            ]
+        )
+
+    def _request(
+        self, user: UserId, history: History, leaving: NDArray[np.int32] | None
+    ) -> RecommendRequest:
+        """As clients ask where everything seen leaves; where a seen target stays, the others by name."""
+        if leaving is None or np.isin(history.items, leaving).all():
+            return RecommendRequest(user, None, len(self._ids), exclude_seen=leaving is not None)
+        named: list[str] = [self._ids[item - 1] for item in leaving.tolist()]
+        return RecommendRequest(user, None, len(self._ids), named, exclude_seen=False)
+
+    def _ask(self, requests: list[RecommendRequest]) -> list[ListReply]:
+        replies = self._engine.answer(requests)
+        _refuse_faults(replies, ListReply)
+        return [reply for reply in replies if isinstance(reply, ListReply)]
+
+
+class _TableInMemory:
+    """The events of the users at hand, as the event table gives them."""
+
+    def __init__(self, ids: list[ItemId]) -> None:
+        self._ids = ids
+        self._histories: dict[UserId, History] = {}
+
+    def open(self, histories: Sequence[History], users: Sequence[UserId]) -> None:
+        """From now on it holds these users."""
+        self._histories = dict(zip(users, histories, strict=True))
+
+    def history(self, user_id: UserId, limit: int) -> list[StoredEvent]:
+        """As `UserEvents`."""
+        history = self._histories[user_id]
+        first = max(len(history) - limit, 0)
+        newest = history[first:]
+        return [
+            StoredEvent(
+                Event(
+                    f"{user_id}-{number}",
+                    user_id,
+                    self._ids[item - 1],
+                    timestamp,
+                    value=None if np.isnan(value) else value,
+                ),
+                number,
+                number,
+            )
+            for number, (item, timestamp, value) in enumerate(
+                zip(
+                    newest.items.tolist(),
+                    newest.timestamps.tolist(),
+                    newest.values.tolist(),
+                    strict=True,
+                ),
+                start=first + 1,
+            )
+        ]
+
+    def seen(self, user_id: UserId, limit: int) -> list[ItemId]:
+        """As `UserEvents`."""
+        newest_first = dict.fromkeys(self._histories[user_id].items[::-1].tolist())
+        return [self._ids[item - 1] for item in list(newest_first)[:limit]]
+
+    def newest(self, user_id: UserId) -> EventPush:
+        """What a gateway says of the user's newest event."""
+        (stored,) = self.history(user_id, 1)
+        event = stored.event
+        return EventPush(
+            user_id,
+            event.item_id,
+            event.timestamp_ms,
+            stored.user_number,
+            stored.table_number,
+            event.value,
+        )
+
+
+def _refuse_faults(replies: Sequence[Reply], kind: type[ListReply] | type[EventReply]) -> None:
+    for reply in replies:
+        if not isinstance(reply, kind):
+            raise MoerecError(f"the engine failed on a request of the evaluation: {reply}")
