@@ -11,6 +11,7 @@
     |-- TokenError                  a token that is missing, expired or not valid
     |-- ServiceError                a process of `moerec serve` that cannot be kept alive
     `-- EngineUnavailableError      the engine did not answer in time (the gateway then falls back)
+        `-- EngineAwayError         nobody is there: another engine may be asked
 
 The command line prints `error: <message>` and the remedy, and ends with `exit_code`; the gateway turns
 `http_status` into a problem document in one place (`api/errors.py`).
@@ -112,3 +113,7 @@ class EngineUnavailableError(MoerecError):
     """The engine is away, too slow, or being restarted."""
 
     http_status = 503
+
+
+class EngineAwayError(EngineUnavailableError):
+    """The engine is not connected, or went while it was asked."""

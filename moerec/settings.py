@@ -20,6 +20,7 @@ from moerec.errors import SettingsError
 PREFIX: Final = "MOEREC_"
 SOCKET_PATH_LIMIT: Final = 107
 """Bytes of a Unix socket's path that Linux accepts."""
+MOST_ENGINES: Final = 64
 
 LEAST_SECRET_BYTES: Final = 32
 """As many as the hash of HS256 has (RFC 7518, section 3.2)."""
@@ -79,7 +80,11 @@ class Settings(BaseSettings):
     """Requests about one user that may come at once after a pause."""
 
     engine_address: str = "unix:.moerec/engine.sock"
-    """Where the engine listens: `unix:PATH` or `HOST:PORT`."""
+    """Where the engine listens: `unix:PATH` or `HOST:PORT`. For gateways, and for `moerec serve`, of several
+    engines: the addresses of all, with commas between; every gateway gets the same ones."""
+
+    engines: int = Field(default=1, ge=1, le=MOST_ENGINES)
+    """How many engines `moerec serve` starts; as many as MOEREC_ENGINE_ADDRESS names, where it is set."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the engine computes; `auto` takes a GPU where there is one."""
@@ -121,6 +126,11 @@ class Settings(BaseSettings):
                 "\n".join(faults), "Correct the setting or leave it away."
             ) from None
 
+    @property
+    def engine_addresses(self) -> list[str]:
+        """The addresses of `engine_address`, at least one, all different."""
+        return [address.strip() for address in self.engine_address.split(",")]
+
     def bundle_path(self) -> Path:
         """The bundle's folder; SettingsError if none was named."""
         if self.bundle is None:
@@ -131,15 +141,14 @@ class Settings(BaseSettings):
 
     @field_validator("engine_address")
     @classmethod
-    def _engine_address_can_be_used(cls, value: str) -> str:
-        if value.startswith("unix:"):
-            size = len(os.fsencode(value.removeprefix("unix:")))
-            if not 0 < size <= SOCKET_PATH_LIMIT:
-                raise ValueError(
-                    f"the socket's path has {size} bytes, between 1 and {SOCKET_PATH_LIMIT} are possible"
-                )
-        elif not re.fullmatch(r"\S+:\d{1,5}", value):
-            raise ValueError("expected unix:PATH or HOST:PORT")
+    def _engine_addresses_can_be_used(cls, value: str) -> str:
+        addresses = [address.strip() for address in value.split(",")]
+        for address in addresses:
+            _check_address(address)
+        if len(set(addresses)) < len(addresses):
+            raise ValueError("an address is named twice")
+        if len(addresses) > MOST_ENGINES:
+            raise ValueError(f"{len(addresses)} addresses; {MOST_ENGINES} engines are possible")
         return value
 
     @field_validator("jwt_secret")
@@ -150,6 +159,16 @@ class Settings(BaseSettings):
                 f"the secret has {size} bytes, {LEAST_SECRET_BYTES} or more are needed: openssl rand -hex 32"
             )
         return value
+
+    @model_validator(mode="after")
+    def _each_engine_has_an_address(self) -> Self:
+        both = {"engines", "engine_address"} <= self.model_fields_set
+        if both and self.engines != len(self.engine_addresses):
+            raise ValueError(
+                f"MOEREC_ENGINES={self.engines}, and MOEREC_ENGINE_ADDRESS names "
+                f"{len(self.engine_addresses)}: leave one of the two away"
+            )
+        return self
 
     @model_validator(mode="after")
     def _nobody_outside_gets_in(self) -> Self:
@@ -165,6 +184,17 @@ class Settings(BaseSettings):
                 "set MOEREC_ENVIRONMENT=production, or use 127.0.0.1"
             )
         return self
+
+
+def _check_address(address: str) -> None:
+    if address.startswith("unix:"):
+        size = len(os.fsencode(address.removeprefix("unix:")))
+        if not 0 < size <= SOCKET_PATH_LIMIT:
+            raise ValueError(
+                f"the socket's path has {size} bytes, between 1 and {SOCKET_PATH_LIMIT} are possible"
+            )
+    elif not re.fullmatch(r"\S+:\d{1,5}", address):
+        raise ValueError("expected unix:PATH or HOST:PORT")
 
 
 def _is_loopback(host: str) -> bool:

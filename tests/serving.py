@@ -35,15 +35,26 @@ class Served:
 
     def child(self, module: str) -> psutil.Process:
         """The living child that runs a module."""
-        found = [
+        (found,) = self.children(module)
+        return found
+
+    def children(self, module: str) -> list[psutil.Process]:
+        """The living children that run a module."""
+        return [
             child
             for child in psutil.Process(self.process.pid).children()
             if module in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE
         ]
-        assert len(found) == 1, f"{module}: {found}"
-        return found[0]
+
+    def text(self, path: str) -> str:
+        """The body of a 2xx to GET."""
+        return self._body("GET", path, None)
 
     def _ask(self, method: str, path: str, body: str | None) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._body(method, path, body))
+        return answer
+
+    def _body(self, method: str, path: str, body: str | None) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             headers = {"content-type": "application/json"} if body else {}
@@ -51,8 +62,7 @@ class Served:
             response = connection.getresponse()
             data = response.read().decode()
             assert response.status // 100 == 2, f"{method} {path}: {response.status} {data}"
-            answer: dict[str, Any] = json.loads(data)
-            return answer
+            return data
         finally:
             connection.close()
 

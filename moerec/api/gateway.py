@@ -19,7 +19,8 @@ from moerec.store.cache import AnswerCache
 from moerec.store.interfaces import EventStore
 from moerec.store.sql import open_event_store
 from moerec.store.writer import GroupCommitWriter
-from moerec.transport.client import EngineClient, GrpcEngineClient
+from moerec.transport.client import EngineClient
+from moerec.transport.fleet import connect
 from moerec.transport.frames import ListReply
 
 
@@ -56,7 +57,7 @@ async def open_gateway(
         stack.callback(store.close)
         writer = GroupCommitWriter(store, metrics.write)
         stack.callback(writer.close)
-        engine = engine or GrpcEngineClient(settings.engine_address)
+        engine = engine or connect(settings.engine_addresses)
         stack.push_async_callback(engine.close)
         deadline_s = settings.deadline_ms / 1000
         cache: AnswerCache[ListReply] = AnswerCache(settings.cache_ttl_s)

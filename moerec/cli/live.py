@@ -119,14 +119,18 @@ def add_serve(verbs: "Verbs") -> None:
     parser = verbs.add_parser(
         "serve",
         help="answer over HTTP: a gateway and an engine, kept alive",
-        description="Serve a bundle over HTTP until Ctrl-C. Starts a gateway and an engine as two processes "
-        "and starts again the one that dies. Every option has an environment variable, MOEREC_ and its name.",
+        description="Serve a bundle over HTTP until Ctrl-C. Starts a gateway and an engine, or several, each "
+        "a process, and starts again the one that dies. Every option has an environment variable, MOEREC_ "
+        "and its name.",
     )
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="folder that `train` wrote")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on (default 8000; 0: a free one)")
     parser.add_argument(
         "--database-url", metavar="URL", help="default: sqlite:///.moerec/events.db"
+    )
+    parser.add_argument(
+        "--engines", type=int, metavar="N", help="so many, each with its users (default 1)"
     )
     parser.set_defaults(run=_serve)
 
@@ -135,6 +139,6 @@ def _serve(options: argparse.Namespace) -> None:
     from moerec.process.serve import serve
     from moerec.settings import Settings
 
-    names = ("bundle", "host", "port", "database_url")
+    names = ("bundle", "host", "port", "database_url", "engines")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     serve(Settings.load(**given))

@@ -7,16 +7,17 @@ and the reference; `StreamedEncoder` pays for new events alone, on a CPU.
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from moerec.engine.counters import Counters
 from moerec.engine.kernels.arithmetic import Floats, Ints
 from moerec.engine.kernels.packed import pack
-from moerec.engine.kernels.rows import NewEvents, StoredType, new_arena
+from moerec.engine.kernels.rows import NewEvents, StoredType, bytes_a_user, new_arena
 from moerec.engine.kernels.step import advance
 from moerec.engine.state import Taste, UserState
 from moerec.errors import MoerecError
@@ -29,8 +30,21 @@ ROWS: Final = 1024
 """So many events go through the layers together, or one user's: what they need stays in the cache."""
 
 
+class Slots(NamedTuple):
+    """Places for kept states: how many, how many of them are taken, and what each takes in memory."""
+
+    count: int
+    used: int
+    bytes_each: int
+
+
 class Encoder(Protocol):
     """Makes tastes of states. One thread at a time."""
+
+    @property
+    def slots(self) -> Slots:
+        """Where it keeps what it knows; no place at all where it keeps nothing."""
+        ...
 
     def encode(self, states: Sequence[UserState]) -> list[Taste]:
         """The model's view of each history; each has fresh events, which are old then (`fresh` is 0)."""
@@ -44,13 +58,19 @@ class Encoder(Protocol):
 class ReplayEncoder:
     """Reads each history from its beginning, in one model call; keeps nothing."""
 
-    def __init__(self, model: MoERecommender, items_VD: Tensor) -> None:
+    slots = Slots(0, 0, 0)
+
+    def __init__(
+        self, model: MoERecommender, items_VD: Tensor, counters: Counters | None = None
+    ) -> None:
         self._model = model
         self._items = items_VD
+        self._counters = counters or Counters()
 
     def encode(self, states: Sequence[UserState]) -> list[Taste]:
         """As `Encoder`."""
         events, starts, ends = flat(states, self._items.device)
+        self._counters.rows_encoded += len(events.items)
         users = self._model.user_vectors(events, starts, ends, self._items)
         for state in states:
             state.fresh = 0
@@ -79,21 +99,31 @@ class StreamedEncoder:
         items_VD: Tensor,
         slots: int,
         stored: StoredType = np.int8,
+        counters: Counters | None = None,
     ) -> None:
         self._model = model
         self._config = model.config
+        self._counters = counters or Counters()
         self._liked_head = (
             model.liked if model.liked is not None and model.liked.weight > 0 else None
         )
         self._packed = pack(model)
         self._items = np.ascontiguousarray(items_VD.float().numpy())
         self._arena = new_arena(model.config, slots, stored)
+        self._bytes_a_slot = bytes_a_user(model.config, stored)
         self._free = list(range(slots - 1, -1, -1))
+
+    @property
+    def slots(self) -> Slots:
+        """As `Encoder`."""
+        count = len(self._arena.count_S)
+        return Slots(count, count - len(self._free), self._bytes_a_slot)
 
     def encode(self, states: Sequence[UserState]) -> list[Taste]:
         """As `Encoder`."""
         for state in states:
             self._prepare(state)
+            self._counters.rows_encoded += state.fresh
         vectors = np.empty((len(states), self._config.dim), np.float32)
         awake = np.empty((len(states), self._config.layers, self._config.experts), np.bool_)
         for first, after in _pieces(states):
@@ -121,6 +151,8 @@ class StreamedEncoder:
 
     def _prepare(self, state: UserState) -> None:
         """A slot for who has none; from the beginning where the ring has nothing left to go on from."""
+        if state.slot is not None:
+            self._counters.events_streamed += state.fresh
         if state.slot is None:
             if not self._free:
                 raise MoerecError("the arena of user states is full", "Release a state first.")

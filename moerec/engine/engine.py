@@ -4,7 +4,7 @@ import threading
 import time
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import msgspec
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from moerec.artifacts.bundle import Bundle
+from moerec.engine.counters import Counters
 from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder, is_streamable
 from moerec.engine.index import make_index
 from moerec.engine.kernels.rows import StoredType, bytes_a_user
@@ -85,6 +86,7 @@ class Engine:
         with torch.inference_mode():
             self._items = self._model.item_vectors()
             self._unit_items = normalize(self._items, dim=1)
+        self._counters = Counters()
         # All users of a frame are hot at once.
         hot_users = max(
             arena_bytes // (bytes_a_user(self._model.config, stored) + OTHER_BYTES_A_USER),
@@ -93,7 +95,9 @@ class Engine:
         self._encoder, self._retrieval = self._parts(
             hot_users + FRAME_LIMIT, stored, bundle.user_sample()
         )
-        self._users = HotUsers(store, self._indexes, self._reach, hot_users, self._encoder.release)
+        self._users = HotUsers(
+            store, self._indexes, self._reach, hot_users, self._encoder.release, self._counters
+        )
         self._lock = threading.Lock()
 
     def _parts(
@@ -101,21 +105,26 @@ class Engine:
     ) -> tuple[Encoder, Retrieval]:
         """The compiled ones where they can run, else the model's own code."""
         if self._device.type != "cpu":
-            return ReplayEncoder(self._model, self._items), TorchRetrieval(self._model, self._items)
+            replayed = ReplayEncoder(self._model, self._items, self._counters)
+            return replayed, TorchRetrieval(self._model, self._items)
         index = None if users is None else make_index(self._items, users)
         retrieval = CompiledRetrieval(self._model, self._items, index)
         if not is_streamable(self._model.config):
-            return ReplayEncoder(self._model, self._items), retrieval
-        return StreamedEncoder(self._model, self._items, slots, stored), retrieval
+            return ReplayEncoder(self._model, self._items, self._counters), retrieval
+        return StreamedEncoder(self._model, self._items, slots, stored, self._counters), retrieval
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply for each request, in order; never raises for what a request holds."""
         started = time.perf_counter()
         replies: list[Reply] = []
         with self._lock, torch.inference_mode():
+            begun = time.perf_counter()
             # The users of one piece are all hot at once.
             for first in range(0, len(requests), FRAME_LIMIT):
                 replies += self._answer(requests[first : first + FRAME_LIMIT])
+            self._counters.frames += 1
+            self._counters.requests += len(requests)
+            self._counters.busy_seconds += time.perf_counter() - begun
         spent_ms = (time.perf_counter() - started) * 1e3
         return [
             msgspec.structs.replace(reply, engine_ms=spent_ms)
@@ -176,7 +185,18 @@ class Engine:
                 )
                 return EventReply()
             case InfoRequest():
-                return InfoReply(self._version, len(self._ids), len(self._users))
+                return InfoReply(self._version, len(self._ids), len(self._users), self._figures())
+
+    def _figures(self) -> dict[str, float]:
+        """What is counted, and what is kept now."""
+        slots = self._encoder.slots
+        return {
+            **asdict(self._counters),
+            "users_hot": len(self._users),
+            "slots": slots.count,
+            "arena_used_bytes": slots.used * slots.bytes_each,
+            "arena_limit_bytes": slots.count * slots.bytes_each,
+        }
 
     def _begin_ranking(self, request: RecommendRequest) -> Reply | _Ranking:
         _check_k(request.k)
@@ -188,7 +208,7 @@ class Engine:
             newest = map(PastEvent, known[-self._reach :])
             state = UserState(Past.of(newest, self._reach), array("i", known), passing=True)
         elif request.user_id is not None:
-            state = self._users.get(UserId(request.user_id))
+            state = self._users.get(UserId(request.user_id), look=request.moved)
             if state.last_number == 0:
                 return ListReply([], [], fallback="unknown_user")
         else:
@@ -221,6 +241,8 @@ class Engine:
         # A user may ask twice in one batch.
         unknown = {id(each.state): each.state for each in rankings if each.state.taste is None}
         states = list(unknown.values())
+        self._counters.answers_computed += len(states)
+        self._counters.answers_memo += len(rankings) - len(states)
         if states:
             for state, found in zip(states, self._encoder.encode(states), strict=True):
                 state.taste = found

@@ -46,6 +46,7 @@ class Follower:
         self._forget_all = forget_all
         self._interval_s = interval_s
         self._position = store.last_number()
+        self._catching_up = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-follower", daemon=True)
 
@@ -59,18 +60,23 @@ class Follower:
         self._thread.join()
 
     def catch_up(self) -> None:
-        """Apply everything up to the table's end."""
-        end = self._store.last_number()
-        if end - self._position > FAR_BEHIND:
-            self._position = end
-            self._forget_all()
-        while events := self._store.since(self._position, PAGE):
-            self._apply(events)
-            self._position = events[-1].table_number
+        """Apply everything up to the table's end; StorageError if it cannot be read. From any thread."""
+        with self._catching_up:
+            end = self._store.last_number()
+            if end - self._position > FAR_BEHIND:
+                self._position = end
+                self._forget_all()
+            while events := self._store.since(self._position, PAGE):
+                self._apply(events)
+                self._position = events[-1].table_number
+
+    def try_to_catch_up(self) -> None:
+        """The same; if the table cannot be read now, the next time does it."""
+        try:
+            self.catch_up()
+        except StorageError as error:
+            log.warning("the event table's tail could not be read, trying again: %s", error)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._interval_s):
-            try:
-                self.catch_up()
-            except StorageError as error:
-                log.warning("the event table's tail could not be read, trying again: %s", error)
+            self.try_to_catch_up()

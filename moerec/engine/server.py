@@ -55,6 +55,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """Serve the bundle of the settings until `stop` is set."""
     started = time.monotonic()
     use_all_cores_but_one()
+    address = own_address(settings)
     bundle = read_bundle(settings.bundle_path())
     with closing(open_event_store(settings.database_url, settings.durability)) as store:
         device = choose_device(settings.device)
@@ -62,19 +63,31 @@ def run(settings: Settings, stop: threading.Event) -> None:
         engine = Engine(bundle, store, device, settings.arena_mib << 20, stored)
         follower = Follower(store, engine.apply_stored, engine.forget_users)
         warm_up(engine)
-        remove_stale_socket(settings.engine_address)
-        server = serve(engine.answer, settings.engine_address)
+        remove_stale_socket(address)
+        # A gateway that comes back has told another engine of events meanwhile.
+        server = serve(engine.answer, address, follower.try_to_catch_up)
         follower.start()
         log.info(
             "Model %s (%d items) listens on %s, %.1f s after the start",
             bundle.version,
             len(bundle.id_map),
-            settings.engine_address,
+            address,
             time.monotonic() - started,
         )
         stop.wait()
         server.stop(DRAIN_S).wait()
         follower.stop()
+
+
+def own_address(settings: Settings) -> str:
+    """Where this engine listens; SettingsError if the settings name several places."""
+    if len(settings.engine_addresses) > 1:
+        raise SettingsError(
+            f"MOEREC_ENGINE_ADDRESS names {len(settings.engine_addresses)} addresses, and an engine "
+            "listens on one.",
+            "Give each engine its own, and gateways all of them; `moerec serve` does it for one machine.",
+        )
+    return settings.engine_addresses[0]
 
 
 def warm_up(engine: Engine) -> None:

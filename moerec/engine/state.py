@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from moerec.engine.counters import Counters
 from moerec.store.interfaces import UserEvents
 from moerec.types import PADDING, ItemId, StoredEvent, UserId
 
@@ -154,24 +155,36 @@ class HotUsers:
         reach: int,
         capacity: int,
         release: Callable[[UserState], None] = lambda _state: None,
+        counters: Counters | None = None,
     ) -> None:
         self._store = store
         self._indexes = indexes
         self._reach = reach
         self._capacity = capacity
         self._release = release
+        self._counters = counters or Counters()
         self._states: OrderedDict[UserId, UserState] = OrderedDict()
         self._gone: list[UserState] = []
 
     def __len__(self) -> int:
         return len(self._states)
 
-    def get(self, user_id: UserId) -> UserState:
-        """The user's state, read from the event table where it is not at hand; raises StorageError."""
+    def get(self, user_id: UserId, *, look: bool = False) -> UserState:
+        """The user's state, read from the event table where it is not at hand; raises StorageError.
+
+        With `look` it is read anew where the table has a newer event.
+        """
         state = self._states.get(user_id)
-        if state is None:
+        if state is not None and look and self._is_behind(user_id, state):
+            self._let_go(self._states.pop(user_id))
+            state = None
+        if state is not None:
+            self._counters.states_hot += 1
+        else:
             state = self._states[user_id] = self._build(user_id)
+            self._counters.states_read += 1
             if len(self._states) > self._capacity:
+                self._counters.states_evicted += 1
                 self._let_go(self._states.popitem(last=False)[1])
         self._states.move_to_end(user_id)
         return state
@@ -217,6 +230,10 @@ class HotUsers:
         for state in self._gone:
             self._release(state)
         self._gone.clear()
+
+    def _is_behind(self, user_id: UserId, state: UserState) -> bool:
+        newest = self._store.history(user_id, 1)
+        return bool(newest) and newest[0].user_number > state.last_number
 
     def _let_go(self, state: UserState) -> None:
         state.passing = True

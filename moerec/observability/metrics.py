@@ -15,10 +15,31 @@
 | `moerec_cache_hits_total` | counter | | answers repeated from the cache |
 | `moerec_cache_misses_total` | counter | | answers that the cache did not have |
 
+Of each engine, asked when the metrics are read; counters count from the engine's start, and an engine that
+does not answer in time has the first of them alone:
+
+| metric | type | labels | what it counts |
+|---|---|---|---|
+| `moerec_engine_reachable` | gauge | engine | 1 if the engine answered when the metrics were read |
+| `moerec_engine_users` | gauge | engine | users whose state is at hand |
+| `moerec_engine_slots` | gauge | engine | users whose attention state has room in the arena |
+| `moerec_engine_arena_used_bytes` | gauge | engine | memory of the attention states that are kept |
+| `moerec_engine_arena_limit_bytes` | gauge | engine | the most that it can be |
+| `moerec_engine_frames_total` | counter | engine | frames of up to 64 requests |
+| `moerec_engine_requests_total` | counter | engine | requests in them |
+| `moerec_engine_busy_seconds_total` | counter | engine | time spent on frames |
+| `moerec_engine_states_hot_total` | counter | engine | users whose state was at hand when asked for |
+| `moerec_engine_states_read_total` | counter | engine | users whose state was read from the event table |
+| `moerec_engine_states_evicted_total` | counter | engine | states that went because others needed the place |
+| `moerec_engine_answers_memo_total` | counter | engine | lists whose user's vector was known |
+| `moerec_engine_answers_computed_total` | counter | engine | lists whose user's vector was computed |
+| `moerec_engine_events_streamed_total` | counter | engine | events with which a kept state went on |
+| `moerec_engine_rows_encoded_total` | counter | engine | events through the layers, rebuilt ones too |
+
 Labels take few values: never a user or an item. Process metrics (`process_*`) come with them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -32,6 +53,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 REQUEST_BUCKETS: Final = (
     0.001,
@@ -55,6 +78,56 @@ WRITE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 
+ENGINE_GAUGES: Final = {
+    "users_hot": ("moerec_engine_users", "Users whose state is at hand"),
+    "slots": ("moerec_engine_slots", "Users whose attention state has room in the arena"),
+    "arena_used_bytes": ("moerec_engine_arena_used_bytes", "Memory of kept attention states"),
+    "arena_limit_bytes": ("moerec_engine_arena_limit_bytes", "The most that it can be"),
+}
+ENGINE_COUNTERS: Final = {
+    "frames": ("moerec_engine_frames", "Frames of up to 64 requests"),
+    "requests": ("moerec_engine_requests", "Requests in frames"),
+    "busy_seconds": ("moerec_engine_busy_seconds", "Seconds spent on frames"),
+    "states_hot": ("moerec_engine_states_hot", "Users whose state was at hand"),
+    "states_read": ("moerec_engine_states_read", "Users whose state was read from the table"),
+    "states_evicted": ("moerec_engine_states_evicted", "States that went for others"),
+    "answers_memo": ("moerec_engine_answers_memo", "Lists whose user's vector was known"),
+    "answers_computed": ("moerec_engine_answers_computed", "Lists whose vector was computed"),
+    "events_streamed": ("moerec_engine_events_streamed", "Events a kept state went on with"),
+    "rows_encoded": ("moerec_engine_rows_encoded", "Events that went through the layers"),
+}
+"""By the names in an engine's answer: what it is called here, without `_total`, and its text."""
+
+EngineFigures = Mapping[str, Mapping[str, float] | None]
+"""What each engine says of itself, by its label; None of one that did not answer."""
+
+
+class _EngineCollector(Collector):
+    """The figures of engines, as they were handed over last."""
+
+    def __init__(self) -> None:
+        self.figures: EngineFigures = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """As prometheus_client asks."""
+        reachable = GaugeMetricFamily(
+            "moerec_engine_reachable", "Whether the engine answered now", labels=["engine"]
+        )
+        for engine, found in self.figures.items():
+            reachable.add_metric([engine], float(found is not None))
+        yield reachable
+        for names, family in (
+            (ENGINE_GAUGES, GaugeMetricFamily),
+            (ENGINE_COUNTERS, CounterMetricFamily),
+        ):
+            for key, (name, text) in names.items():
+                metric = family(name, text, labels=["engine"])
+                for engine, found in self.figures.items():
+                    if found is not None and key in found:
+                        metric.add_metric([engine], found[key])
+                yield metric
+
+
 class Metrics:
     """The metrics of one process, in a registry of their own."""
 
@@ -62,6 +135,8 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
+        self._engines = _EngineCollector()
+        self._registry.register(self._engines)
         self._requests = Counter(
             "moerec_requests",
             "Answered HTTP requests",
@@ -151,6 +226,7 @@ class Metrics:
         """The cache was asked."""
         (self._cache_hits if hit else self._cache_misses).inc()
 
-    def exposition(self) -> bytes:
-        """All metrics as Prometheus reads them (`CONTENT_TYPE`)."""
+    def exposition(self, engines: EngineFigures) -> bytes:
+        """All metrics as Prometheus reads them (`CONTENT_TYPE`), with what the engines say of themselves."""
+        self._engines.figures = engines
         return generate_latest(self._registry)

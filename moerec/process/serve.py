@@ -1,4 +1,4 @@
-"""`moerec serve`: a gateway and an engine as two processes, kept alive together."""
+"""`moerec serve`: a gateway and its engines, each a process, kept alive together."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ from moerec.process.supervisor import Supervisor, http_ready
 from moerec.settings import PREFIX, Settings
 from moerec.store.sql import open_event_store
 
-PASSED_ON = ("environment", "bundle", "database_url", "engine_address", "host", "port")
+PASSED_ON = ("environment", "bundle", "database_url", "engine_address", "engines", "host", "port")
 """Settings that the children get from us; the others they read from the environment themselves."""
 
 
@@ -49,26 +49,41 @@ def check(settings: Settings) -> None:
 
 @contextmanager
 def private_socket(settings: Settings) -> Iterator[Settings]:
-    """The settings with a Unix socket of our own between the two, unless the user chose an address."""
+    """The settings with a Unix socket of our own for each engine, unless the user chose addresses."""
     if "engine_address" in settings.model_fields_set:
         yield settings
         return
     with tempfile.TemporaryDirectory(prefix="moerec-") as folder:
-        yield settings.model_copy(update={"engine_address": f"unix:{folder}/engine.sock"})
+        addresses = [f"unix:{folder}/{name}.sock" for name in engine_names(settings.engines)]
+        yield settings.model_copy(update={"engine_address": ",".join(addresses)})
+
+
+def engine_names(count: int) -> list[str]:
+    """What people call so many engines."""
+    return ["engine"] if count == 1 else [f"engine-{number}" for number in range(1, count + 1)]
 
 
 def make_supervisor(
     settings: Settings, say: Callable[[str], None], hear: Callable[[str, str], None]
 ) -> Supervisor:
-    """A supervisor of a gateway and an engine for these settings; the gateway is stopped first."""
+    """A supervisor of a gateway and its engines for these settings; the gateway is stopped first."""
+    addresses = settings.engine_addresses
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    for name in PASSED_ON:
-        environment[PREFIX + name.upper()] = str(getattr(settings, name))
-    children = [
-        ChildSpec("gateway", "moerec.api.main", (), environment, STOP_S + settings.shutdown_s),
-        ChildSpec("engine", "moerec.engine.server", (), environment),
-    ]
+    if len(addresses) > 1:
+        # One core is the gateway's; the engines share the others.
+        threads = max(1, ((os.cpu_count() or 1) - 1) // len(addresses))
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
+    gateway = environment | _passed_on(settings, settings.engine_address, len(addresses))
+    children = [ChildSpec("gateway", "moerec.api.main", (), gateway, STOP_S + settings.shutdown_s)]
+    for name, address in zip(engine_names(len(addresses)), addresses, strict=True):
+        engine = environment | _passed_on(settings, address, 1)
+        children.append(ChildSpec(name, "moerec.engine.server", (), engine))
     return Supervisor(children, lambda: http_ready(settings.host, settings.port), say, hear)
+
+
+def _passed_on(settings: Settings, address: str, engines: int) -> dict[str, str]:
+    given = settings.model_copy(update={"engine_address": address, "engines": engines})
+    return {PREFIX + name.upper(): str(getattr(given, name)) for name in PASSED_ON}
 
 
 @contextmanager

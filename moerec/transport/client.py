@@ -2,12 +2,12 @@
 
 `ask` has two outcomes: a reply (an `ErrorReply` when the engine met a fault of its own), or
 `EngineUnavailableError` when nobody answered in time. An engine that is known to be away is refused at
-once, so that a fallback costs no waiting.
+once (`EngineAwayError`), so that a fallback or another engine costs no waiting.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 import msgspec
 
-from moerec.errors import EngineUnavailableError
+from moerec.errors import EngineAwayError, EngineUnavailableError
 from moerec.transport.frames import (
     FRAME_LIMIT,
     METHOD,
@@ -50,8 +50,13 @@ class _StreamError(Exception):
 class EngineClient(Protocol):
     """What the gateway needs of an engine. Used from one event loop."""
 
+    def engines(self) -> Mapping[str, "EngineClient"]:
+        """Each engine behind this client, by its address; the client itself if it is one."""
+        ...
+
     async def ask(self, request: Request, timeout_s: float) -> Reply:
-        """The engine's reply; `EngineUnavailableError` if there is none within `timeout_s` seconds."""
+        """The engine's reply; `EngineUnavailableError` if there is none within `timeout_s` seconds,
+        `EngineAwayError` as soon as it is known that there will be none."""
         ...
 
     async def close(self) -> None:
@@ -67,9 +72,13 @@ class LocalEngineClient:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="local-engine")
         self._closed = False
 
+    def engines(self) -> Mapping[str, EngineClient]:
+        """As `EngineClient`."""
+        return {"local": self}
+
     async def ask(self, request: Request, timeout_s: float) -> Reply:
         if self._closed:
-            raise EngineUnavailableError("The connection to the engine is closed.")
+            raise EngineAwayError("The connection to the engine is closed.")
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
@@ -127,6 +136,10 @@ class GrpcEngineClient:
         self._connection: asyncio.Task[None] | None = None
         self._closed = False
 
+    def engines(self) -> Mapping[str, EngineClient]:
+        """As `EngineClient`."""
+        return {self._address: self}
+
     async def ask(self, request: Request, timeout_s: float) -> Reply:
         self._refuse_if_hopeless()
         if self._connection is None or self._connection.done():
@@ -152,9 +165,9 @@ class GrpcEngineClient:
 
     def _refuse_if_hopeless(self) -> None:
         if self._closed:
-            raise EngineUnavailableError("The connection to the engine is closed.")
+            raise EngineAwayError("The connection to the engine is closed.")
         if self._away is not None:
-            raise EngineUnavailableError(self._away)
+            raise EngineAwayError(self._away)
         if len(self._waiting) >= WAITING_LIMIT:
             raise EngineUnavailableError(f"{WAITING_LIMIT} requests wait for the engine already.")
 
@@ -248,7 +261,7 @@ class GrpcEngineClient:
         self._waiting.clear()
         for caller in callers:
             if not caller.future.done():
-                caller.future.set_exception(EngineUnavailableError(reason))
+                caller.future.set_exception(EngineAwayError(reason))
 
 
 _CHANNEL_OPTIONS: Final = [

@@ -16,7 +16,8 @@ class RecommendRequest(msgspec.Struct, tag="recommend", array_like=True, frozen=
     """Rank the catalogue for a stored user, or for a history given in the request.
 
     With `history` (oldest first) the stored one is not read. `exclude_seen` takes the items of the
-    history out; `exclude` takes out what the caller names. `k` is the length of the list.
+    history out; `exclude` takes out what the caller names. `k` is the length of the list. `moved` says that
+    the user's own engine is away, which alone may have been told of the newest events.
     """
 
     user_id: str | None
@@ -24,6 +25,7 @@ class RecommendRequest(msgspec.Struct, tag="recommend", array_like=True, frozen=
     k: int
     exclude: list[str] = []
     exclude_seen: bool = True
+    moved: bool = False
 
 
 class SimilarRequest(msgspec.Struct, tag="similar", array_like=True, frozen=True):
@@ -77,11 +79,12 @@ class EventReply(msgspec.Struct, tag="event", array_like=True, frozen=True):
 
 
 class InfoReply(msgspec.Struct, tag="info", array_like=True, frozen=True):
-    """What the engine serves."""
+    """What the engine serves, and what it counted since its start (`observability/metrics.py` lists it)."""
 
     model_version: str
     items: int
     hot_users: int
+    counters: dict[str, float] = {}
 
 
 class ErrorReply(msgspec.Struct, tag="error", array_like=True, frozen=True):

@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -30,8 +30,13 @@ STREAM_LIMIT: Final = 64
 """Gateways that can be connected at once: each stream holds one thread while it lives."""
 
 
-def serve(handler: Handler, address: str) -> grpc.Server:
+def serve(
+    handler: Handler, address: str, before_first: Callable[[], None] = lambda: None
+) -> grpc.Server:
     """A started gRPC server that answers with `handler`; end it with `server.stop(grace_s).wait()`.
+
+    `before_first` is called before the first frame of each gateway that connects: what it sent elsewhere
+    until then, it sent before this frame.
 
     The handler is called once a frame, from one thread for each connected gateway: it locks what it
     shares. An exception in it becomes an `ErrorReply` for each request of the frame. A frame whose
@@ -52,7 +57,9 @@ def serve(handler: Handler, address: str) -> grpc.Server:
 
     def stream(frames: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         context.send_initial_metadata(())  # tells the client at once that somebody listens
-        for frame, expires in _arrivals(frames):
+        for number, (frame, expires) in enumerate(_arrivals(frames)):
+            if number == 0:
+                before_first()
             yield encode(ReplyFrame(frame.frame_id, _replies(handler, frame, expires)))
 
     service, method = METHOD.removeprefix("/").split("/")

@@ -1,4 +1,5 @@
-"""What every EngineClient promises: the gRPC one against a served handler, and the shipped fake."""
+"""What every EngineClient promises: the gRPC one against a served handler, a fleet of which one engine is
+away, and the shipped fake."""
 
 import asyncio
 import time
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from moerec.errors import EngineUnavailableError
-from moerec.transport.client import EngineClient, GrpcEngineClient, Handler, LocalEngineClient
+from moerec.transport.client import EngineClient, Handler, LocalEngineClient
+from moerec.transport.fleet import connect
 from moerec.transport.frames import (
     ErrorReply,
     EventPush,
@@ -59,13 +61,14 @@ async def local(handler: Handler) -> AsyncIterator[EngineClient]:
     await client.close()
 
 
-@pytest.fixture(params=["local", "grpc"])
+@pytest.fixture(params=["local", "grpc", "fleet"])
 def open_client(request: pytest.FixtureRequest, tmp_path: Path) -> OpenClient:
     @asynccontextmanager
     async def over_grpc(handler: Handler) -> AsyncIterator[EngineClient]:
         address = f"unix:{tmp_path}/engine.sock"
         server = serve(handler, address)
-        client = GrpcEngineClient(address)
+        away = [f"unix:{tmp_path}/away.sock"] if request.param == "fleet" else []
+        client = connect([*away, address])
         yield client
         await client.close()
         server.stop(0).wait()

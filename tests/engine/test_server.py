@@ -51,16 +51,28 @@ def settings(bundle: Bundle, tmp_path: Path) -> Settings:
 async def ask(settings: Settings, request: Request, patience_s: float = 30.0) -> Reply:
     """Asks until the engine is there."""
     client = GrpcEngineClient(settings.engine_address)
-    deadline = time.monotonic() + patience_s
     try:
-        while True:
-            try:
-                return await client.ask(request, timeout_s=2.0)
-            except EngineUnavailableError:
-                assert time.monotonic() < deadline, "the engine did not come"
-                await asyncio.sleep(0.05)
+        return await ask_of(client, request, patience_s)
     finally:
         await client.close()
+
+
+async def ask_of(client: GrpcEngineClient, request: Request, patience_s: float = 30.0) -> Reply:
+    """Asks until the engine is there, by a connection that stays."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return await client.ask(request, timeout_s=2.0)
+        except EngineUnavailableError:
+            assert time.monotonic() < deadline, "the engine did not come"
+            await asyncio.sleep(0.05)
+
+
+async def served(settings: Settings) -> tuple[str, int]:
+    """Version of the model and number of items."""
+    reply = await ask(settings, InfoRequest())
+    assert isinstance(reply, InfoReply)
+    return reply.model_version, reply.items
 
 
 @contextmanager
@@ -85,11 +97,11 @@ async def test_serves_until_sigterm_also_where_a_killed_engine_left_its_socket(
     settings: Settings, bundle: Bundle
 ) -> None:
     with engine_process(settings) as process:
-        assert await ask(settings, InfoRequest()) == InfoReply(bundle.version, 40, 0)
+        assert await served(settings) == (bundle.version, 40)
         process.kill()
     assert Path(settings.engine_address.removeprefix("unix:")).is_socket()
     with engine_process(settings) as process:
-        assert await ask(settings, InfoRequest()) == InfoReply(bundle.version, 40, 0)
+        assert await served(settings) == (bundle.version, 40)
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=20)
         assert process.returncode == 0, log
@@ -104,20 +116,23 @@ async def test_an_event_that_nobody_pushed_is_in_the_answer_within_two_seconds(
     thread = threading.Thread(target=run, args=(settings, stop))
     thread.start()
     store = open_event_store(settings.database_url)
+    # One connection: a new one would have the engine look at once.
+    client = GrpcEngineClient(settings.engine_address)
     try:
         request = RecommendRequest("anna", None, 40)
         store.append([Event("e1", UserId("anna"), ItemId("i1"), 1)])
-        before = await ask(settings, request)
+        before = await ask_of(client, request)
         assert isinstance(before, ListReply)
         assert before.history_length == 1
         store.append([Event("e2", UserId("anna"), ItemId("i2"), 2)])
         committed = time.monotonic()
-        while (reply := await ask(settings, request)) and isinstance(reply, ListReply):
+        while (reply := await client.ask(request, 2.0)) and isinstance(reply, ListReply):
             if reply.history_length == 2:
                 break
             assert time.monotonic() - committed < 30, "the follower never came"
         assert "i2" not in reply.item_ids
     finally:
+        await client.close()
         stop.set()
         thread.join()
         store.close()
@@ -151,6 +166,12 @@ def test_a_living_engine_keeps_its_socket(tmp_path: Path) -> None:
     assert path.exists()
     remove_stale_socket(f"unix:{path}")
     assert not path.exists()
+
+
+def test_an_engine_listens_on_one_address(settings: Settings) -> None:
+    several = settings.model_copy(update={"engine_address": "unix:a, unix:b"})
+    with pytest.raises(SettingsError, match="names 2 addresses"):
+        run(several, threading.Event())
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:50051", "unix:nothing-here.sock"])

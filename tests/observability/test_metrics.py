@@ -12,7 +12,7 @@ def test_the_table_names_every_metric_and_nothing_else() -> None:
     own.events(accepted=1, duplicate=1, rejected=1)
     own.fallback("anonymous")
     own.experts([[0], [1]])
-    text = own.exposition().decode()
+    text = own.exposition({}).decode()
     exposed = set(re.findall(r"^# TYPE (moerec_\w+) ", text, re.MULTILINE))
     named = set(re.findall(r"^\| `(moerec_\w+)`", metrics.__doc__ or "", re.MULTILINE))
     assert exposed == named
@@ -21,7 +21,7 @@ def test_the_table_names_every_metric_and_nothing_else() -> None:
 def test_two_registries_do_not_meet() -> None:
     first, second = Metrics(), Metrics()
     first.fallback("anonymous")
-    assert b'code="anonymous"' not in second.exposition()
+    assert b'code="anonymous"' not in second.exposition({})
 
 
 def test_the_promise_and_the_deadline_are_bucket_edges() -> None:

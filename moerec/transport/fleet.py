@@ -1,0 +1,73 @@
+"""Several engines as one: users go to the engine that keeps their state, the rest to who is least busy.
+
+Any engine can answer for any user, because it can rebuild the state from the event table. So whoever
+is away is passed over: its users go to the next engine in their order (`hashing.py`) and come back when it
+returns. An engine that is too slow or has too many waiting is not passed over: its users would take the
+load with them.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from moerec.errors import EngineAwayError
+from moerec.transport.client import EngineClient, GrpcEngineClient
+from moerec.transport.frames import EventPush, RecommendRequest, Reply, Request
+from moerec.transport.hashing import Rendezvous
+
+
+class EngineFleet:
+    """An `EngineClient` over others, by their addresses. Closes them with itself."""
+
+    def __init__(self, engines: Mapping[str, EngineClient]) -> None:
+        self._engines = dict(engines)
+        self._clients = list(engines.values())
+        self._orders = Rendezvous(list(engines))
+        self._under_way = [0] * len(self._clients)
+        self._turn = 0
+
+    def engines(self) -> Mapping[str, EngineClient]:
+        """As `EngineClient`."""
+        return self._engines
+
+    async def ask(self, request: Request, timeout_s: float) -> Reply:
+        """As `EngineClient`. A question that an engine took with it is asked again elsewhere: questions
+        change nothing, and an event's number tells whether it is known."""
+        time = asyncio.get_running_loop().time
+        deadline = time() + timeout_s
+        reason = ""
+        for place in self._order(request):
+            self._under_way[place] += 1
+            try:
+                return await self._clients[place].ask(request, deadline - time())
+            except EngineAwayError as error:
+                reason = error.message
+                if isinstance(request, RecommendRequest):
+                    request = msgspec.structs.replace(request, moved=True)
+            finally:
+                self._under_way[place] -= 1
+        raise EngineAwayError(f"None of {len(self._clients)} engines is there. {reason}")
+
+    async def close(self) -> None:
+        """As `EngineClient`."""
+        await asyncio.gather(*(client.close() for client in self._clients))
+
+    def _order(self, request: Request) -> Sequence[int]:
+        match request:
+            case EventPush(user_id) | RecommendRequest(user_id=str(user_id), history=None):
+                return self._orders.of(user_id)
+            case _:
+                return self._least_busy_first()
+
+    def _least_busy_first(self) -> list[int]:
+        """Engines with as many requests under way take turns."""
+        self._turn = (self._turn + 1) % len(self._clients)
+        turns = (*range(self._turn, len(self._clients)), *range(self._turn))
+        return sorted(turns, key=self._under_way.__getitem__)
+
+
+def connect(addresses: Iterable[str]) -> EngineClient:
+    """A client of the engines at these gRPC targets, at least one."""
+    clients = {address: GrpcEngineClient(address) for address in addresses}
+    return EngineFleet(clients) if len(clients) > 1 else next(iter(clients.values()))

@@ -1,0 +1,85 @@
+"""Two engines, one of them killed under requests: its users are answered by the other, then by it again."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.faults.test_kills import Loop
+from tests.serving import Served, serving, wait_until
+from tests.tiny import tiny_bundle
+
+ITEMS = 200
+USERS = [f"user{number}" for number in range(12)]
+ENGINE = "moerec.engine.server"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("several")
+    bundle = tiny_bundle(folder / "bundle", ITEMS)
+    url = f"sqlite:///{folder}/events.db"
+    settings = {"MOEREC_ENGINES": "2", "MOEREC_DEADLINE_MS": "10000"}
+    with serving(bundle.path, url, folder / "log", **settings) as served:
+        yield served
+
+
+def reachable(served: Served) -> list[bool]:
+    """Which engines answered when the metrics were read."""
+    lines = served.text("/metrics").splitlines()
+    found = [line for line in lines if line.startswith("moerec_engine_reachable{")]
+    assert [line.partition("}")[0][-9:-1] for line in found] == ["engine-1", "engine-2"]
+    return [line.endswith(" 1.0") for line in found]
+
+
+def items_of(answer: dict[str, Any]) -> list[str]:
+    assert answer["fallback"] is None, answer["fallback"]
+    return [item["item_id"] for item in answer["items"]]
+
+
+def test_kill_9_of_one_engine_under_requests(served: Served) -> None:
+    """Every answer is the model's and right: before, from the other engine, and from the new one."""
+    for place, user in enumerate(USERS):
+        for number in range(3):
+            event = {"user_id": user, "item_id": f"i{1 + 5 * place + number}"}
+            served.post("/v1/events", event)
+    wait_until(lambda: reachable(served) == [True, True], 60)
+
+    def answers() -> dict[str, list[str]]:
+        return {user: items_of(served.get(f"/v1/users/{user}/recommendations")) for user in USERS}
+
+    expected = answers()
+    rounds = 0
+    seen: list[str] = []
+
+    def ask_and_tell(number: int) -> None:
+        nonlocal rounds
+        assert answers() == expected
+        item = f"i{ITEMS - number % 100}"
+        seen.append(item)
+        served.post("/v1/events", {"user_id": "mover", "item_id": item})
+        shown = items_of(served.get("/v1/users/mover/recommendations?k=50"))
+        assert not set(seen) & set(shown)
+        similar = served.get("/v1/items/i1/similar?k=3")
+        assert len(items_of(similar)) == 3
+        rounds += 1
+
+    for victim in (0, 1):
+        before = {child.pid for child in served.children(ENGINE)}
+        assert len(before) == 2
+        with Loop(ask_and_tell) as loop:
+            done = rounds
+            loop.wait_until(lambda done=done: rounds > done + 2)
+            served.children(ENGINE)[victim].kill()
+            done = rounds
+            loop.wait_until(lambda done=done: rounds > done + 2)
+            loop.wait_until(
+                lambda before=before: (
+                    len({c.pid for c in served.children(ENGINE)} - before) == 1
+                    and reachable(served) == [True, True]
+                ),
+                60,
+            )
+            done = rounds
+            loop.wait_until(lambda done=done: rounds > done + 2)
+        assert served.get("/readyz")["status"] == "ready"
