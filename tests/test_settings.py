@@ -138,11 +138,26 @@ def test_a_secret_is_in_no_repr_and_no_error() -> None:
 
 @pytest.mark.parametrize(
     ("address", "reason"),
-    [("unix:" + "x" * 108, "108 bytes"), ("unix:", "0 bytes"), ("engine", "expected unix:PATH")],
+    [
+        ("unix:" + "x" * 108, "108 bytes"),
+        ("unix:", "0 bytes"),
+        ("engine", "expected unix:PATH"),
+        ("unix:a,engine", "expected unix:PATH"),
+        ("host:1,", "expected unix:PATH"),
+        ("host:1, host:2, host:1", "named twice"),
+        (",".join(f"host:{port}" for port in range(65)), "64 engines are possible"),
+    ],
 )
 def test_an_engine_address_that_cannot_work_is_refused(address: str, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason):
         Settings.load(engine_address=address)
+
+
+def test_several_engines_have_several_addresses() -> None:
+    assert Settings.load(engine_address="unix:a, host:2").engine_addresses == ["unix:a", "host:2"]
+    assert Settings.load(engine_address="unix:a,unix:b", engines=2).engines == 2
+    with pytest.raises(SettingsError, match=r"MOEREC_ENGINES=3.*names 2"):
+        Settings.load(engine_address="unix:a,unix:b", engines=3)
 
 
 def test_a_start_without_a_bundle_says_what_to_set() -> None:

@@ -6,8 +6,9 @@ and the reference; `StreamedEncoder` pays for new events alone, on a CPU.
 
 from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ ROWS: Final = 1024
 """So many events go through the layers together, or one user's: what they need stays in the cache."""
 
 
-class Slots(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Slots:
     """Places for kept states: how many, how many of them are taken, and what each takes in memory."""
 
     count: int
@@ -58,7 +60,10 @@ class Encoder(Protocol):
 class ReplayEncoder:
     """Reads each history from its beginning, in one model call; keeps nothing."""
 
-    slots = Slots(0, 0, 0)
+    @property
+    def slots(self) -> Slots:
+        """As `Encoder`."""
+        return Slots(0, 0, 0)
 
     def __init__(
         self, model: MoERecommender, items_VD: Tensor, counters: Counters | None = None

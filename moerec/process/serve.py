@@ -122,5 +122,5 @@ def _write_line(text: str) -> None:
 
 
 def _write_child_line(name: str, line: str) -> None:
-    sys.stderr.write(f"{name:<7} | {line}\n")
+    sys.stderr.write(f"{name:<9} | {line}\n")
     sys.stderr.flush()

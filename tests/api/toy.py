@@ -87,7 +87,8 @@ class ToyEngine:
     def _answer(self, request: Request) -> Reply:
         match request:
             case InfoRequest():
-                return InfoReply(self.version, len(ITEMS), len(self.events))
+                counters = {"frames": 7, "users_hot": 3, "of_a_later_version": 1}
+                return InfoReply(self.version, len(ITEMS), len(self.events), counters)
             case EventPush():
                 self.events[request.user_id].append(request.item_id)
                 return EventReply()

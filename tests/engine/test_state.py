@@ -77,6 +77,17 @@ def test_times_and_values_come_by_push_as_they_come_from_the_table(
     assert (items(again), times(again), str(values(again))) == pushed
 
 
+def test_who_looks_finds_what_nobody_told(store: EventStore, users: HotUsers) -> None:
+    """A state that is not behind is the one at hand."""
+    put(store, ANNA, "i1")
+    state = users.get(ANNA)
+    assert users.get(ANNA, look=True) is state
+    put(store, ANNA, "i2")
+    assert users.get(ANNA) is state
+    assert items(users.get(ANNA, look=True)) == [1, 2]
+    assert users.get(BEN, look=True).last_number == 0
+
+
 def test_unknown_items_are_counted_but_not_read_by_the_model(
     store: EventStore, users: HotUsers
 ) -> None:

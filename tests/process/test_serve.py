@@ -114,6 +114,30 @@ def test_children_get_what_the_command_line_said(bundle: Bundle) -> None:
     assert [spec.name for spec in supervisor.specs] == ["gateway", "engine"]
 
 
+def test_each_engine_has_its_address_and_the_gateway_all(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MOEREC_ENGINES", "3")
+    with private_socket(Settings.load(bundle=bundle.path)) as settings:
+        supervisor = make_supervisor(settings, lambda _: None, lambda *_: None)
+    gateway, *engines = (spec.environment for spec in supervisor.specs)
+    assert [spec.name for spec in supervisor.specs[1:]] == ["engine-1", "engine-2", "engine-3"]
+    addresses = [engine["MOEREC_ENGINE_ADDRESS"] for engine in engines]
+    assert gateway["MOEREC_ENGINE_ADDRESS"] == ",".join(addresses)
+    assert len(set(addresses)) == 3
+    assert [each["MOEREC_ENGINES"] for each in (gateway, *engines)] == ["3", "1", "1", "1"]
+    assert all(int(engine["OMP_NUM_THREADS"]) >= 1 for engine in engines)
+
+
+def test_as_many_engines_as_addresses_were_chosen(bundle: Bundle) -> None:
+    chosen = Settings.load(bundle=bundle.path, engine_address="127.0.0.1:7000, unix:b.sock")
+    with private_socket(chosen) as settings:
+        supervisor = make_supervisor(settings, lambda _: None, lambda *_: None)
+    addresses = [spec.environment["MOEREC_ENGINE_ADDRESS"] for spec in supervisor.specs[1:]]
+    assert addresses == ["127.0.0.1:7000", "unix:b.sock"]
+
+
 def test_an_address_outside_loopback_is_refused() -> None:
     with moerec("serve", "--bundle", "none", "--host", "0.0.0.0") as process:  # noqa: S104
         output, _ = process.communicate(timeout=60)

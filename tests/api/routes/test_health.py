@@ -5,9 +5,11 @@ from pathlib import Path
 
 import httpx
 
+from moerec.api.routes.health import engine_labels
 from moerec.errors import StorageError
 from moerec.store.sql import SqlEventStore, open_event_store
-from moerec.transport.client import LocalEngineClient
+from moerec.transport.client import GrpcEngineClient, LocalEngineClient
+from moerec.transport.fleet import EngineFleet
 from tests.api.toy import ToyEngine, gateway, toy_bundle, toy_gateway
 
 
@@ -39,6 +41,56 @@ def test_an_engine_with_another_model_is_not_ready(tmp_path: Path) -> None:
 def test_an_engine_that_fails_is_not_ready(client: httpx.Client, engine: ToyEngine) -> None:
     engine.fault = ValueError("surprise")
     assert "surprise" in client.get("/readyz").json()["detail"]
+
+
+def fleet(folder: Path, **others: ToyEngine) -> EngineFleet:
+    """Two engines and more: one that works, and one that is away."""
+    engine = ToyEngine(toy_bundle(folder / "for-version").version)
+    away = f"unix:{folder}/away.sock"
+    return EngineFleet(
+        {
+            away: GrpcEngineClient(away),
+            "unix:there.sock": LocalEngineClient(engine),
+            **{f"unix:{name}.sock": LocalEngineClient(other) for name, other in others.items()},
+        }
+    )
+
+
+def test_one_engine_of_several_is_enough_to_be_ready(tmp_path: Path) -> None:
+    with gateway(tmp_path, fleet(tmp_path)) as client:
+        assert client.get("/readyz").status_code == 200
+        text = client.get("/metrics").text
+    assert "moerec_engine_up 1.0" in text
+    assert 'moerec_engine_reachable{engine="away"} 0.0' in text
+    assert 'moerec_engine_reachable{engine="there"} 1.0' in text
+
+
+def test_what_is_wrong_with_each_engine_is_told(tmp_path: Path) -> None:
+    engines = {name: LocalEngineClient(ToyEngine(f"other-{name}")) for name in "ab"}
+    with gateway(tmp_path, EngineFleet(engines)) as client:
+        response = client.get("/readyz")
+    assert response.status_code == 503
+    assert "serves other-a" in response.json()["detail"]
+    assert "serves other-b" in response.json()["detail"]
+
+
+def test_metrics_do_not_wait_for_engines_that_are_away_or_hang(tmp_path: Path) -> None:
+    """Those of the others are there, each with its engine's label; what nobody knows is left out."""
+    hanging = ToyEngine("hangs")
+    hanging.sleep_s = 2.0
+    with gateway(tmp_path, fleet(tmp_path, hangs=hanging)) as client:
+        text = client.get("/metrics").text
+    assert 'moerec_engine_reachable{engine="hangs"} 0.0' in text
+    assert 'moerec_engine_frames_total{engine="there"} 7.0' in text
+    assert 'moerec_engine_users{engine="there"} 3.0' in text
+    assert "of_a_later_version" not in text
+    assert 'moerec_engine_frames_total{engine="away"}' not in text
+
+
+def test_metrics_name_engines_by_what_tells_them_apart() -> None:
+    assert engine_labels(["unix:x/engine-1.sock", "host:7000"]) == ["engine-1", "host:7000"]
+    alike = ["unix:x/engine.sock", "unix:y/engine.sock"]
+    assert engine_labels(alike) == alike
 
 
 class Unreadable(SqlEventStore):
