@@ -217,8 +217,8 @@ def add_evaluate(verbs: "Verbs") -> None:
         "--through",
         choices=("model", "engine"),
         default="model",
-        help="who ranks: the model (default), or the engine that serves it, event by event as live: "
-        "both must come to the same figures",
+        help="who ranks: the model (default), or the engine that serves it, as live: histories from a table, "
+        "the newest event streamed, states kept as MOEREC_STATE_TYPE says",
     )
     parser.add_argument(
         "--recs", type=Path, metavar="CSV", help="write user_id,item_id,rank, top 50"
@@ -264,9 +264,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     console.print(str(interactions.report), highlight=False)
     ranker = None
     if options.through == "engine":
-        from moerec.engine.scorer import EngineScorer
+        import numpy as np
 
-        ranker = EngineScorer(bundle, device)
+        from moerec.engine.scorer import EngineScorer
+        from moerec.settings import Settings
+
+        ranker = EngineScorer(bundle, device, np.dtype(Settings.load().state_type).type)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("ranking")
 

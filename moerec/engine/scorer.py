@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from moerec.artifacts.bundle import Bundle
 from moerec.data.sequences import History
 from moerec.engine.engine import Engine
+from moerec.engine.kernels.rows import StoredType
 from moerec.errors import MoerecError
 from moerec.transport.frames import (
     FRAME_LIMIT,
@@ -29,18 +30,23 @@ from moerec.types import Event, ItemId, StoredEvent, UserId
 class EngineScorer:
     """Scores of the engine's own lists, as long as the catalogue; what it does not list scores -inf.
 
-    A history without a known item scores 0 everywhere, as for the model: no list is the model's there.
+    `stored` as for `Engine`. A history without a known item scores 0 everywhere, as for the model: no list is the model's there.
     MoerecError where the engine answers a request with a fault.
     """
 
     name = "engine"
 
-    def __init__(self, bundle: Bundle, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: torch.device | str = "cpu",
+        stored: StoredType = np.int8,
+    ) -> None:
         self._ids = list(bundle.id_map.ids)
         self._rows = {item_id: row for row, item_id in enumerate(self._ids, start=1)}
         self._table = _TableInMemory(self._ids)
         # Users come once: no more of them are kept than one frame holds.
-        self._engine = Engine(bundle, self._table, device, arena_bytes=0)
+        self._engine = Engine(bundle, self._table, device, 0, stored)
         self._users = 0
 
     def scores(

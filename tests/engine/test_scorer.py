@@ -45,7 +45,7 @@ def both(bundle: Bundle, asked: Cases, *, keep_seen: bool = False) -> tuple[Eval
     model = ModelScorer(load_model(bundle.config, bundle.weights()))
     return (
         evaluate(model, asked, catalogue, keep_seen=keep_seen),
-        evaluate(EngineScorer(bundle), asked, catalogue, keep_seen=keep_seen),
+        evaluate(EngineScorer(bundle, stored=np.float32), asked, catalogue, keep_seen=keep_seen),
     )
 
 
@@ -109,7 +109,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, log: pl.DataFrame) -> Bund
 def test_the_report_of_a_trained_bundle(trained: Bundle, log: pl.DataFrame) -> None:
     interactions = from_frame(log)
     offline = evaluate_bundle(trained, interactions, "test")
-    live = evaluate_bundle(trained, interactions, "test", ranker=EngineScorer(trained))
+    scorer = EngineScorer(trained, stored=np.float32)
+    live = evaluate_bundle(trained, interactions, "test", ranker=scorer)
     model = load_model(trained.config, trained.weights())
     assert model.liked is not None
     assert [result.name for result in live.results] == [
@@ -119,3 +120,14 @@ def test_the_report_of_a_trained_bundle(trained: Bundle, log: pl.DataFrame) -> N
     ]
     assert live.results[0].summary == offline.results[0].summary
     assert live.results[0].ranks.tolist() == offline.results[0].ranks.tolist()
+
+
+def test_states_in_8_bits_cost_next_to_nothing(trained: Bundle, log: pl.DataFrame) -> None:
+    """A hundredth of NDCG@10 is the most that they may."""
+    interactions = from_frame(log)
+    offline = evaluate_bundle(trained, interactions, "test", baselines="none")
+    live = evaluate_bundle(
+        trained, interactions, "test", baselines="none", ranker=EngineScorer(trained)
+    )
+    expected = offline.results[0].summary["ndcg@10"]
+    assert live.results[0].summary["ndcg@10"] == pytest.approx(expected, rel=0.01)
