@@ -30,8 +30,8 @@ from moerec.types import Event, ItemId, StoredEvent, UserId
 class EngineScorer:
     """Scores of the engine's own lists, as long as the catalogue; what it does not list scores -inf.
 
-    `stored` as for `Engine`. A history without a known item scores 0 everywhere, as for the model: no list is the model's there.
-    MoerecError where the engine answers a request with a fault.
+    A history without a known item scores 0 everywhere, as for the model: no list is the model's there.
+    `device` and `stored` as for `Engine`. MoerecError where the engine answers a request with a fault.
     """
 
     name = "engine"

@@ -128,6 +128,19 @@ def test_evaluate_prints_the_table_and_writes_files(
     assert hits / 60 == pytest.approx(found["results"]["moerec"]["hr@10"], abs=repeated / 60)
 
 
+def test_evaluate_through_the_engine(
+    bundle: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOEREC_STATE_TYPE", "float32")
+    command = ["evaluate", str(bundle), str(log), "--baselines", "none"]
+    summaries = []
+    for through, name in (("model", "moerec"), ("engine", "engine")):
+        figures = tmp_path / f"{through}.json"
+        assert main([*command, "--through", through, "--json", str(figures)]) == 0
+        summaries.append(json.loads(figures.read_text())["results"][name])
+    assert summaries[0] == summaries[1]
+
+
 def test_evaluate_shows_the_experts_and_writes_the_page(
     bundle: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
