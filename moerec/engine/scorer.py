@@ -5,10 +5,11 @@ told of it as a gateway tells it, and is asked again: states are built from the 
 streamed event, lists come from its retrieval, exclusions inside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from moerec.artifacts.bundle import Bundle
@@ -16,6 +17,7 @@ from moerec.data.sequences import History
 from moerec.engine.engine import Engine
 from moerec.engine.kernels.rows import StoredType
 from moerec.errors import MoerecError
+from moerec.evaluation.evaluate import LIST_LENGTH
 from moerec.transport.frames import (
     FRAME_LIMIT,
     EventPush,
@@ -28,7 +30,10 @@ from moerec.types import Event, ItemId, StoredEvent, UserId
 
 
 class EngineScorer:
-    """Scores of the engine's own lists, as long as the catalogue; what it does not list scores -inf.
+    """Scores of the engine's own lists; what it does not list scores -inf.
+
+    The first 50 places are those of a list of 50, which an index may have found. The others follow in the
+    order of a list as long as the catalogue, which reads all items.
 
     A history without a known item scores 0 everywhere, as for the model: no list is the model's there.
     `device` and `stored` as for `Engine`. MoerecError where the engine answers a request with a fault.
@@ -57,17 +62,18 @@ class EngineScorer:
         asked = [row for row, history in enumerate(histories) if len(history)]
         for first in range(0, len(asked), FRAME_LIMIT):
             rows = asked[first : first + FRAME_LIMIT]
-            lists = self._lists(
-                [histories[row] for row in rows], [leaving[row] for row in rows] if leaving else ()
-            )
-            for row, each in zip(rows, lists, strict=True):
-                found[row] = -np.inf
-                found[row, [self._rows[ItemId(item)] for item in each.item_ids]] = each.scores
+            users = self._take_in([histories[row] for row in rows])
+            requests = [
+                self._request(user, histories[row], leaving[row] if leaving else None)
+                for user, row in zip(users, rows, strict=True)
+            ]
+            short = self._ask([replace(each, k=LIST_LENGTH) for each in requests])
+            for row, first_ones, every in zip(rows, short, self._ask(requests), strict=True):
+                found[row] = merged(first_ones, every, self._rows)
         return found
 
-    def _lists(
-        self, histories: Sequence[History], leaving: Sequence[NDArray[np.int32]]
-    ) -> list[ListReply]:
+    def _take_in(self, histories: Sequence[History]) -> list[UserId]:
+        """New users of the engine: their states are built without the newest event, which then comes."""
         users = [UserId(str(self._users + place)) for place in range(len(histories))]
         self._users += len(users)
         self._table.open([history[:-1] for history in histories], users)
@@ -75,12 +81,7 @@ class EngineScorer:
         self._table.open(histories, users)
         told = self._engine.answer([self._table.newest(user) for user in users])
         _refuse_faults(told, EventReply)
-        return self._ask(
-            [
-                self._request(user, history, leaving[place] if leaving else None)
-                for place, (user, history) in enumerate(zip(users, histories, strict=True))
-            ]
-        )
+        return users
 
     def _request(
         self, user: UserId, history: History, leaving: NDArray[np.int32] | None
@@ -95,6 +96,17 @@ class EngineScorer:
         replies = self._engine.answer(requests)
         _refuse_faults(replies, ListReply)
         return [reply for reply in replies if isinstance(reply, ListReply)]
+
+
+def merged(short: ListReply, full: ListReply, rows: Mapping[ItemId, int]) -> NDArray[np.float32]:
+    """Scores [V + 1] of two lists of a user, items at their `rows`. What the short one does not have cannot
+    be before its last, whatever it scores in the full one."""
+    scores = np.full(len(rows) + 1, -np.inf, np.float32)
+    scores[[rows[ItemId(item)] for item in full.item_ids]] = full.scores
+    if short.scores:
+        scores = np.minimum(scores, np.float32(short.scores[-1]))
+    scores[[rows[ItemId(item)] for item in short.item_ids]] = short.scores
+    return scores
 
 
 class _TableInMemory:

@@ -11,12 +11,14 @@ from moerec.artifacts.bundle import Bundle, read_bundle
 from moerec.data.interactions import from_frame
 from moerec.data.items import read_items
 from moerec.data.sequences import History
-from moerec.engine.scorer import EngineScorer
+from moerec.engine.scorer import EngineScorer, merged
 from moerec.evaluation.evaluate import Cases, Evaluation, evaluate
 from moerec.evaluation.model_scorer import ModelScorer
 from moerec.evaluation.report import evaluate_bundle
 from moerec.models.loading import load_model
 from moerec.training.fit import FitOptions, fit_bundle
+from moerec.transport.frames import ListReply
+from moerec.types import ItemId
 from tests.logs import rated_log
 from tests.tiny import tiny_bundle
 
@@ -73,6 +75,16 @@ def test_what_leaves_is_in_no_list(tmp_path: Path) -> None:
     assert np.isfinite(every).all()
     assert np.flatnonzero(np.isneginf(without_seen)).tolist() == [0, 1, 2]
     assert np.flatnonzero(np.isneginf(without_one)).tolist() == [1]
+
+
+def test_what_an_index_did_not_find_comes_behind_what_it_found() -> None:
+    rows = {ItemId(name): row for row, name in enumerate("abcde", start=1)}
+    short = ListReply(["a", "c"], [0.9, 0.5])
+    full = ListReply(["a", "b", "c", "d"], [0.9, 0.7, 0.5, 0.2])
+    found = merged(short, full, rows)
+    np.testing.assert_array_equal(
+        found, np.array([-np.inf, 0.9, 0.5, 0.5, 0.2, -np.inf], np.float32)
+    )
 
 
 def test_nobody_without_a_history_gets_a_list_of_the_model(tmp_path: Path) -> None:
