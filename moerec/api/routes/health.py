@@ -18,8 +18,6 @@ from moerec.transport.frames import InfoReply, InfoRequest
 router = APIRouter(tags=["health"])
 
 PROBE_TIMEOUT_S: Final = 1.0
-SCRAPE_TIMEOUT_S: Final = 0.5
-"""Who reads the metrics does not wait long for an engine that hangs."""
 
 
 @router.get("/livez", summary="Is the process alive?")
@@ -53,14 +51,15 @@ def engine_labels(addresses: Sequence[str]) -> list[str]:
     ['engine-1', 'engine-2']
     """
     short = [
-        PurePath(address).stem if address.startswith("unix:") else address for address in addresses
+        PurePath(address.removeprefix("unix:")).stem if address.startswith("unix:") else address
+        for address in addresses
     ]
     return short if len(set(short)) == len(short) else list(addresses)
 
 
 async def _figures(engine: EngineClient) -> dict[str, float] | None:
     try:
-        reply = await engine.ask(InfoRequest(), SCRAPE_TIMEOUT_S)
+        reply = await engine.ask(InfoRequest(), PROBE_TIMEOUT_S)
     except EngineUnavailableError:
         return None
     return reply.counters if isinstance(reply, InfoReply) else None

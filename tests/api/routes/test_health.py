@@ -77,7 +77,7 @@ def test_what_is_wrong_with_each_engine_is_told(tmp_path: Path) -> None:
 def test_metrics_do_not_wait_for_engines_that_are_away_or_hang(tmp_path: Path) -> None:
     """Those of the others are there, each with its engine's label; what nobody knows is left out."""
     hanging = ToyEngine("hangs")
-    hanging.sleep_s = 2.0
+    hanging.sleep_s = 3.0
     with gateway(tmp_path, fleet(tmp_path, hangs=hanging)) as client:
         text = client.get("/metrics").text
     assert 'moerec_engine_reachable{engine="hangs"} 0.0' in text
