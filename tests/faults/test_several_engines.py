@@ -10,7 +10,7 @@ from tests.serving import Served, serving, wait_until
 from tests.tiny import tiny_bundle
 
 ITEMS = 200
-USERS = [f"user{number}" for number in range(12)]
+USERS = [f"user{number}" for number in range(6)]
 ENGINE = "moerec.engine.server"
 
 
