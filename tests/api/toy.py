@@ -87,7 +87,7 @@ class ToyEngine:
     def _answer(self, request: Request) -> Reply:
         match request:
             case InfoRequest():
-                counters = {"frames": 7, "users_hot": 3, "of_a_later_version": 1}
+                counters = {"frames": 7.0, "users_hot": 3.0, "of_a_later_version": 1.0}
                 return InfoReply(self.version, len(ITEMS), len(self.events), counters)
             case EventPush():
                 self.events[request.user_id].append(request.item_id)

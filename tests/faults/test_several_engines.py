@@ -32,6 +32,15 @@ def reachable(served: Served) -> list[bool]:
     return [line.endswith(" 1.0") for line in found]
 
 
+def both_answer(served: Served) -> bool:
+    return len(pids(served)) == 2 and reachable(served) == [True, True]
+
+
+def pids(served: Served) -> set[int]:
+    """Of the living engines."""
+    return {child.pid for child in served.children(ENGINE)}
+
+
 def items_of(answer: dict[str, Any]) -> list[str]:
     assert answer["fallback"] is None, answer["fallback"]
     return [item["item_id"] for item in answer["items"]]
@@ -43,7 +52,7 @@ def test_kill_9_of_one_engine_under_requests(served: Served) -> None:
         for number in range(3):
             event = {"user_id": user, "item_id": f"i{1 + 5 * place + number}"}
             served.post("/v1/events", event)
-    wait_until(lambda: reachable(served) == [True, True], 60)
+    wait_until(lambda: both_answer(served), 60)
 
     def answers() -> dict[str, list[str]]:
         return {user: items_of(served.get(f"/v1/users/{user}/recommendations")) for user in USERS}
@@ -64,22 +73,19 @@ def test_kill_9_of_one_engine_under_requests(served: Served) -> None:
         assert len(items_of(similar)) == 3
         rounds += 1
 
+    def go_on(loop: Loop) -> None:
+        until = rounds + 3
+        loop.wait_until(lambda: rounds >= until)
+
+    def kill_one(victim: int, loop: Loop) -> None:
+        go_on(loop)
+        killed = served.children(ENGINE)[victim]
+        killed.kill()
+        go_on(loop)
+        loop.wait_until(lambda: killed.pid not in pids(served) and both_answer(served), 60)
+        go_on(loop)
+
     for victim in (0, 1):
-        before = {child.pid for child in served.children(ENGINE)}
-        assert len(before) == 2
         with Loop(ask_and_tell) as loop:
-            done = rounds
-            loop.wait_until(lambda done=done: rounds > done + 2)
-            served.children(ENGINE)[victim].kill()
-            done = rounds
-            loop.wait_until(lambda done=done: rounds > done + 2)
-            loop.wait_until(
-                lambda before=before: (
-                    len({c.pid for c in served.children(ENGINE)} - before) == 1
-                    and reachable(served) == [True, True]
-                ),
-                60,
-            )
-            done = rounds
-            loop.wait_until(lambda done=done: rounds > done + 2)
+            kill_one(victim, loop)
         assert served.get("/readyz")["status"] == "ready"
