@@ -47,7 +47,7 @@ def toy_bundle(path: Path) -> Bundle:
     return write_bundle(
         path,
         BundleContents(
-            config={"dim": 1},
+            config={"dim": 1, "min_experts": 2, "max_experts": 4},
             weights={"weight": np.zeros(1, np.float32)},
             items=ItemList(
                 ids=ITEMS,
