@@ -146,7 +146,8 @@ class Recommendations(BaseModel):
     fallback: Fallback | None
     degraded: Literal["popular", "fewer_experts", "rerouted"] | None = Field(
         description="What was given instead: `popular` items because of a fault; the model's list with "
-        "`fewer_experts` because of load, or `rerouted` past an expert with too much work. Null while all is well."
+        "`fewer_experts` because of load, or `rerouted` past an expert with too much work. "
+        "Null while all is well."
     )
     cached: bool
     timings_ms: Timings

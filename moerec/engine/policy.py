@@ -109,7 +109,7 @@ class ExpertPolicy:
                 self._rerouted_nE[layer, awake] += self.masked_nE[layer, awake]
 
     def observe(self, rows: Sequence[Experts]) -> None:
-        """The rows that answers were made of, in order: each is a token of the window."""
+        """The rows that answers were made of, in order, each a token; for a policy that `watches`."""
         awake_RnE = np.zeros((len(rows), *self._work_nE.shape), np.bool_)
         for row, layers in enumerate(rows):
             for layer, awake in enumerate(layers):
@@ -144,7 +144,9 @@ class ExpertPolicy:
 
     def shares(self) -> NDArray[np.float64]:
         """Each expert's share of its layer's work over the window, [n, E]; 0 before the first token."""
-        return self._work_nE / np.maximum(self._work_nE.sum(1, keepdims=True), 1)
+        work_n1 = self._work_nE.sum(1, keepdims=True)
+        shares_nE: NDArray[np.float64] = self._work_nE / np.maximum(work_n1, 1)
+        return shares_nE
 
     def counters(self) -> dict[str, float]:
         """What has happened so far, and how things are; names end in labels as Prometheus writes them."""
