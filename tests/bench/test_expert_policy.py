@@ -20,9 +20,9 @@ def test_shares_changes_and_quality_are_told(tmp_path: Path) -> None:
         from_frame(walking_log()), tmp_path / "b", options=FitOptions(epochs=1, variant=variant)
     )
     small = ["--tokens=640", "--window=128", "--quota=0.2", "--skew=20"]
+    small += ["--json", str(tmp_path / "out.json")]
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(bundle.path), str(tmp_path / "log.csv"), *small]
-        + ["--json", str(tmp_path / "out.json")],
+        [sys.executable, str(SCRIPT), str(bundle.path), str(tmp_path / "log.csv"), *small],
         capture_output=True,
         text=True,
         check=False,
