@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moerec.engine.encoders import Encoder, StreamedEncoder
-from moerec.engine.kernels.rows import Limits
+from moerec.engine.kernels.rows import Limits, StoredType
 from moerec.engine.policy import ExpertPolicy
 from moerec.engine.query import Answered, QueryRows
 from moerec.engine.state import Taste, UserState
@@ -50,6 +50,21 @@ def drawn(shape: str, users: int, seed: int) -> Limits:
     )
 
 
+@pytest.mark.parametrize("stored", [np.int8, np.float32])
+@pytest.mark.parametrize("shape", ["times", "liked", "dense"])
+def test_without_limits_it_is_so_to_the_last_bit_where_states_are_streamed(
+    shape: str, stored: StoredType
+) -> None:
+    streamed, _ = encoders(shape, stored=stored)
+    states = [state_of(shape, history(length)) for length in LENGTHS]
+    canonical = encode(streamed, *states)
+    for one, other in zip(
+        canonical, query(streamed, states, free(shape, len(states))), strict=True
+    ):
+        assert np.array_equal(one.vector, other.vector)
+        assert one.experts == other.experts
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_without_limits_a_query_row_is_the_canonical_one(shape: str) -> None:
     for encoder in encoders(shape):
@@ -63,7 +78,10 @@ def test_without_limits_a_query_row_is_the_canonical_one(shape: str) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(shape=st.sampled_from(sorted(SHAPES)), seed=st.integers(0, 10**6))
+@given(
+    shape=st.sampled_from(sorted(SHAPES)),
+    seed=st.integers(0, 10**6),
+)
 def test_under_any_limits_the_kernels_say_what_the_model_says(shape: str, seed: int) -> None:
     """And what they say keeps within the limits; what is kept of the users stays as it is, bit for bit."""
     streamed, replay = encoders(shape)
@@ -84,6 +102,23 @@ def test_under_any_limits_the_kernels_say_what_the_model_says(shape: str, seed: 
             assert not limits.masked_BnE[row, layer, awake].any()
 
 
+@pytest.mark.parametrize("shape", ["times", "three layers", "liked"])
+def test_in_eight_bits_they_say_what_a_model_says_that_rounds_alike(shape: str) -> None:
+    """As in `test_encoders.py`: nearly all to 1e-5, and none by more than a step of a coordinate moves it."""
+    streamed, replay = encoders(shape, 40, np.int8)
+    ours, theirs = (
+        [state_of(shape, history(2 * length, length)) for length in range(1, 41)] for _ in range(2)
+    )
+    encode(streamed, *ours)
+    limits = drawn(shape, len(ours), 5)
+    kept = [array.copy() for array in streamed._arena]
+    pairs = zip(query(streamed, ours, limits), query(replay, theirs, limits), strict=True)
+    gaps = [np.abs(one.vector - other.vector).max() for one, other in pairs]
+    assert all(np.array_equal(*pair) for pair in zip(kept, streamed._arena, strict=True))
+    assert np.mean(np.array(gaps) < 1e-5) > 0.7
+    assert max(gaps) < 0.02
+
+
 def test_a_masked_expert_never_runs_in_a_query_row() -> None:
     """Its weights are not numbers: who ran it would show."""
     model = model_of("times")
@@ -93,7 +128,7 @@ def test_a_masked_expert_never_runs_in_a_query_row() -> None:
     limits = free("times", 1)
     limits.masked_BnE[0, 0, 3] = limits.masked_BnE[0, 1, 5] = True
     with torch.inference_mode():
-        broken = StreamedEncoder(model, model.item_vectors(), 1)
+        broken = StreamedEncoder(model, model.item_vectors(), 1, np.float32)
     same = state_of("times", history(30))
     encode(broken, same)
     broken._packed.mixture.gate_up_nEDG[0, 3] = np.nan
