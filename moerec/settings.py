@@ -96,6 +96,14 @@ class Settings(BaseSettings):
     state_type: Literal["int8", "float32"] = "int8"
     """How the engine keeps those states on a CPU: in a quarter of the memory, or unrounded."""
 
+    expert_quota: float = Field(default=0.0, ge=0, le=1)
+    """The largest share of a layer's work that one expert may do over the last 4096 answers; above it answers
+    are re-routed to the next best experts until the share has fallen by a tenth. 0 for none."""
+
+    busy_frame: int = Field(default=0, ge=0, le=64)
+    """From so many requests in a micro-batch (64 are the most) answers wake as few experts as the model
+    allows, unless a request says otherwise; 0 for never."""
+
     deadline_ms: int = Field(default=250, ge=1, le=60_000)
     """How long an answer may wait for the engine before the popular list is given, milliseconds."""
 

@@ -34,14 +34,16 @@ def item_events(items: Tensor) -> Events:
     return Events(items, torch.zeros_like(items), torch.full(items.shape, torch.nan))
 
 
-def tiny_bundle(path: Path, items: int = 40, seed: int = 0, liked_weight: float = 0.0) -> Bundle:
+def tiny_bundle(
+    path: Path, items: int = 40, seed: int = 0, liked_weight: float = 0.0, experts: int = 4
+) -> Bundle:
     """Items "i1" to "i40" with titles "Item 1" to "Item 40"; the lower the number, the more popular.
 
     With a `liked_weight` there is a random head for "liked" (3 or more), which re-ranks the lists.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    config = tiny_config(items)
+    config = replace(tiny_config(items), experts=experts)
     if liked_weight:
         config = replace(config, liked_factors=3, liked_from=3.0)
     model = MoERecommender(config)

@@ -47,7 +47,7 @@ class Answer(msgspec.Struct):
     items: list[Item]
     model: Model
     fallback: Why | None
-    degraded: Literal["popular"] | None
+    degraded: Literal["popular", "fewer_experts", "rerouted"] | None
     cached: bool
     timings_ms: Spent
 

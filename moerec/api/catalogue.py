@@ -1,4 +1,4 @@
-"""What the gateway knows of the items without an engine: titles, and what is popular."""
+"""What the gateway knows of the bundle without an engine: titles, what is popular, how many experts wake."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,12 +10,16 @@ from moerec.artifacts.bundle import Bundle, PopularItem
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The bundle's version, its items' titles, and its popular items, best first."""
+    """The bundle's version, its items' titles, and its popular items, best first.
+
+    `budgets` are the numbers of experts a layer that a request may ask for.
+    """
 
     version: str
     titles: dict[str, str | None]
     popular: list[PopularItem]
     categories: dict[str, list[str]]
+    budgets: range
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
@@ -26,6 +30,7 @@ class Catalogue:
             dict(zip(ids, bundle.titles, strict=True)),
             bundle.popular,
             dict(zip(ids, bundle.categories, strict=True)),
+            range(int(bundle.config["min_experts"]), int(bundle.config["max_experts"]) + 1),
         )
 
     def popular_items(

@@ -1,6 +1,7 @@
 """The short way for the requests that are nearly all of them: well-formed ones, for a list or with one event.
 
-    GET /v1/users/{user_id}/recommendations[?k=N]      POST /v1/recommendations      POST /v1/events
+    GET /v1/users/{user_id}/recommendations[?k=N][&max_experts=M]
+    POST /v1/recommendations      POST /v1/events
 
 They are read and answered without routing, dependencies and model classes, by the same services. Whatever
 is unusual, a fault above all, goes the long way with its body unread or given again: there it is refused
@@ -34,7 +35,9 @@ EVENTS: Final = "/v1/events"
 
 _ID: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 _LENGTH: Final = re.compile(rb"[0-9]{1,15}")
-_K_ONLY: Final = re.compile(rb"k=([1-9][0-9]{0,2})")
+_LIST_QUERY: Final = re.compile(
+    rb"k=([1-9][0-9]{0,2})(?:&max_experts=([1-9]))?|max_experts=([1-9])"
+)
 
 _PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+\Z"
 _Id = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PRINTABLE)]
@@ -49,6 +52,7 @@ class _Query(msgspec.Struct, forbid_unknown_fields=True):
     k: Annotated[int, Meta(ge=1, le=MOST_K)] = DEFAULT_K
     exclude_item_ids: _Ids = []
     exclude_seen: bool = True
+    max_experts: int | None = None
 
 
 _query = msgspec.json.Decoder(_Query)
@@ -102,7 +106,7 @@ class Front(FastAPI):
             elif path in _BODIES and scope["method"] == "POST" and self._is_json(scope):
                 receive, given = await _whole(receive)
                 asked = None if given is None else _BODIES[path](given)
-            if asked is not None:
+            if asked is not None and self._has_budget(asked.what):
                 scope["route"] = asked
                 await self._short(scope, receive, send)
                 return
@@ -131,6 +135,14 @@ class Front(FastAPI):
             return
         await _send(send, 202, taken.model_dump_json().encode(), {})
 
+    def _has_budget(self, what: RecommendRequest | EventIn) -> bool:
+        """Whether the model can wake as few experts as are asked for; the long way names its range."""
+        most = what.max_experts if isinstance(what, RecommendRequest) else None
+        if most is None:
+            return True
+        gateway: Gateway = self.state.gateway
+        return most in gateway.catalogue.budgets
+
     def _is_json(self, scope: Scope) -> bool:
         """A body of JSON with a length that may be read: others are refused the long way."""
         kinds = [value for name, value in scope["headers"] if name == b"content-type"]
@@ -146,14 +158,16 @@ class Front(FastAPI):
 def _of_user(path: str, query: bytes) -> Asked | None:
     if not (path.startswith(USERS) and path.endswith(LISTS)):
         return None
-    user_id, k = path[len(USERS) : -len(LISTS)], DEFAULT_K
+    user_id, k, max_experts = path[len(USERS) : -len(LISTS)], DEFAULT_K, None
     if query:
-        given = _K_ONLY.fullmatch(query)
-        if given is None or (k := int(given[1])) > MOST_K:
+        given = _LIST_QUERY.fullmatch(query)
+        if given is None or (k := int(given[1] or DEFAULT_K)) > MOST_K:
             return None
+        if most := given[2] or given[3]:
+            max_experts = int(most)
     if _ID.fullmatch(user_id) is None:
         return None
-    return Asked(RecommendRequest(user_id, None, k), USER_ROUTE)
+    return Asked(RecommendRequest(user_id, None, k, max_experts=max_experts), USER_ROUTE)
 
 
 def _of_query(given: bytes) -> Asked | None:
@@ -162,7 +176,12 @@ def _of_query(given: bytes) -> Asked | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     request = RecommendRequest(
-        query.user_id, query.history, query.k, query.exclude_item_ids, query.exclude_seen
+        query.user_id,
+        query.history,
+        query.k,
+        query.exclude_item_ids,
+        query.exclude_seen,
+        query.max_experts,
     )
     return Asked(request, ROUTE)
 

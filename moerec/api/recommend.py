@@ -141,7 +141,7 @@ class RecommendService:
                 experts,
             ),
             fallback=None,
-            degraded=None,
+            degraded=reply.degraded if reply else None,
             cached=cached,
             timings_ms=Spent(
                 round(1000 * (time.perf_counter() - start), 3),

@@ -66,6 +66,16 @@ Timestamp = Annotated[
 ]
 
 
+MaxExperts = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="The most experts that the newest event may wake in a layer, between the model's own "
+        "least and most; by default the engine decides by its load.",
+    ),
+]
+
+
 class _In(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
@@ -85,6 +95,8 @@ class RecommendationsIn(_In):
 
     exclude_seen: bool = True
     """Leave out the items of the user's events (or of `history`)."""
+
+    max_experts: MaxExperts | None = None
 
 
 class RecommendedItem(BaseModel):
@@ -132,8 +144,10 @@ class Recommendations(BaseModel):
     items: list[RecommendedItem]
     model: ModelInfo
     fallback: Fallback | None
-    degraded: Literal["popular"] | None = Field(
-        description="What was given instead because of a fault; null while all is well."
+    degraded: Literal["popular", "fewer_experts", "rerouted"] | None = Field(
+        description="What was given instead: `popular` items because of a fault; the model's list with "
+        "`fewer_experts` because of load, or `rerouted` past an expert with too much work. "
+        "Null while all is well."
     )
     cached: bool
     timings_ms: Timings

@@ -9,7 +9,10 @@ import time
 import numpy as np
 import torch
 
+from moerec.engine.counters import Counters
 from moerec.engine.encoders import StreamedEncoder
+from moerec.engine.policy import ExpertPolicy
+from moerec.engine.query import QueryRows
 from moerec.engine.retrieval import CompiledRetrieval
 from moerec.engine.state import Past, PastEvent, UserState
 from moerec.models.config import ModelConfig
@@ -23,7 +26,10 @@ def main() -> int:
     with torch.inference_mode():
         model = MoERecommender(config).eval()
         items = model.item_vectors()
-        tastes = StreamedEncoder(model, items, 1).encode([UserState(Past.of([PastEvent(1)], 1))])
+        encoder = StreamedEncoder(model, items, 1)
+        state = UserState(Past.of([PastEvent(1)], 1))
+        tastes = encoder.encode([state])
+        QueryRows(encoder, ExpertPolicy(config), Counters()).warm_up(state)
         CompiledRetrieval(model, items).lists(tastes, [np.zeros(0, np.int32)], [1])
     sys.stdout.write(f"kernels ready after {time.monotonic() - started:.1f} s\n")
     return 0

@@ -18,14 +18,15 @@ from torch import Tensor
 from moerec.engine.counters import Counters
 from moerec.engine.kernels.arithmetic import Floats, Ints
 from moerec.engine.kernels.packed import pack
-from moerec.engine.kernels.rows import NewEvents, StoredType, bytes_a_user, new_arena
+from moerec.engine.kernels.query import query
+from moerec.engine.kernels.rows import Limits, NewEvents, StoredType, bytes_a_user, new_arena
 from moerec.engine.kernels.step import advance
 from moerec.engine.state import Taste, UserState
 from moerec.errors import MoerecError
 from moerec.models.config import LAST_ITEMS, ModelConfig
 from moerec.models.events import Events
 from moerec.models.liked import joined
-from moerec.models.recommender import MoERecommender
+from moerec.models.recommender import MoERecommender, QueryLimits
 
 ROWS: Final = 1024
 """So many events go through the layers together, or one user's: what they need stays in the cache."""
@@ -52,6 +53,13 @@ class Encoder(Protocol):
         """The model's view of each history; each has fresh events, which are old then (`fresh` is 0)."""
         ...
 
+    def query(self, states: Sequence[UserState], limits: Limits) -> list[Taste]:
+        """The same with the newest event of each history under limits; each has been encoded.
+
+        Nothing that is kept of a history changes.
+        """
+        ...
+
     def release(self, state: UserState) -> None:
         """The state will not come again: what is kept for it may go."""
         ...
@@ -74,11 +82,24 @@ class ReplayEncoder:
 
     def encode(self, states: Sequence[UserState]) -> list[Taste]:
         """As `Encoder`."""
-        events, starts, ends = flat(states, self._items.device)
-        self._counters.rows_encoded += len(events.items)
-        users = self._model.user_vectors(events, starts, ends, self._items)
+        found = self._replay(states, None)
         for state in states:
             state.fresh = 0
+        return found
+
+    def query(self, states: Sequence[UserState], limits: Limits) -> list[Taste]:
+        """As `Encoder`."""
+        device = self._items.device
+        masked, most = (torch.from_numpy(each).to(device) for each in limits)
+        return self._replay(states, QueryLimits(masked, most))
+
+    def release(self, state: UserState) -> None:
+        """As `Encoder`."""
+
+    def _replay(self, states: Sequence[UserState], limits: QueryLimits | None) -> list[Taste]:
+        events, starts, ends = flat(states, self._items.device)
+        self._counters.rows_encoded += len(events.items)
+        users = self._model.user_vectors(events, starts, ends, self._items, limits)
         liked = None if users.liked is None else users.liked.cpu().numpy()
         return tastes(
             users.vectors.float().cpu().numpy(),
@@ -86,9 +107,6 @@ class ReplayEncoder:
             users.experts.cpu().numpy(),
             liked,
         )
-
-    def release(self, state: UserState) -> None:
-        """As `Encoder`."""
 
 
 class StreamedEncoder:
@@ -142,11 +160,27 @@ class StreamedEncoder:
             )
             for state in states[first:after]:
                 state.fresh = 0
-        liked = self._liked(states, vectors)
+        found = self._tastes(states, vectors, awake)
         if self._liked_head is None:
             for state in states:
                 state.past.keep(LAST_ITEMS)
-        return tastes(vectors, _recent(states), awake, liked)
+        return found
+
+    def query(self, states: Sequence[UserState], limits: Limits) -> list[Taste]:
+        """As `Encoder`."""
+        vectors = np.empty((len(states), self._config.dim), np.float32)
+        awake = np.empty((len(states), self._config.layers, self._config.experts), np.bool_)
+        row = np.arange(len(states))
+        newest = NewEvents(
+            np.array([state.past.items(1)[0] for state in states], np.int64),
+            np.array([state.past.times(1)[0] for state in states], np.int64),
+            row,
+            row + 1,
+            np.zeros(len(states), np.int64),
+            np.array([state.slot for state in states]),
+        )
+        query(self._packed, self._arena, self._items, newest, limits, vectors, awake)
+        return self._tastes(states, vectors, awake)
 
     def release(self, state: UserState) -> None:
         """As `Encoder`."""
@@ -186,6 +220,11 @@ class StreamedEncoder:
             np.maximum(lengths - self._config.receptive_field, 0),
             np.array([state.slot for state in states]),
         )
+
+    def _tastes(
+        self, states: Sequence[UserState], vectors: Floats, awake: NDArray[np.bool_]
+    ) -> list[Taste]:
+        return tastes(vectors, _recent(states), awake, self._liked(states, vectors))
 
     def _liked(self, states: Sequence[UserState], vectors: Floats) -> Floats | None:
         if self._liked_head is None:

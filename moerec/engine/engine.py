@@ -18,6 +18,8 @@ from moerec.engine.counters import Counters
 from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder, is_streamable
 from moerec.engine.index import make_index
 from moerec.engine.kernels.rows import StoredType, bytes_a_user
+from moerec.engine.policy import ExpertPolicy
+from moerec.engine.query import QueryRows
 from moerec.engine.retrieval import (
     CompiledRetrieval,
     Retrieval,
@@ -26,7 +28,7 @@ from moerec.engine.retrieval import (
     listed,
     top_k,
 )
-from moerec.engine.state import HotUsers, Past, PastEvent, Taste, UserState
+from moerec.engine.state import HotUsers, Past, PastEvent, UserState
 from moerec.errors import UsageError
 from moerec.models.loading import load_model
 from moerec.models.recommender import take_out
@@ -60,13 +62,15 @@ class _Ranking:
     k: int
     excluded: NDArray[np.int32]
     state: UserState
+    max_experts: int | None
 
 
 class Engine:
     """Answers for one bundle. Thread-safe; requests are worked one batch at a time.
 
     The states of so many users are kept as `arena_bytes` hold, at least those of one frame; on a CPU as
-    `stored`, int8 (a quarter of the memory) or float32.
+    `stored`, int8 (a quarter of the memory) or float32. `expert_quota` and `busy_frame` are those of
+    `ExpertPolicy`, with its SettingsError.
     """
 
     def __init__(
@@ -76,6 +80,8 @@ class Engine:
         device: torch.device | str = "cpu",
         arena_bytes: int = ARENA_BYTES,
         stored: StoredType = np.int8,
+        expert_quota: float = 0.0,
+        busy_frame: int = 0,
     ) -> None:
         self._version = bundle.version
         self._ids: list[ItemId] = list(bundle.id_map.ids)
@@ -95,6 +101,8 @@ class Engine:
         self._encoder, self._retrieval = self._parts(
             hot_users + FRAME_LIMIT, stored, bundle.user_sample()
         )
+        self.policy = ExpertPolicy(self._model.config, expert_quota, busy_frame)
+        self._query_rows = QueryRows(self._encoder, self.policy, self._counters)
         self._users = HotUsers(
             store, self._indexes, self._reach, hot_users, self._encoder.release, self._counters
         )
@@ -137,7 +145,7 @@ class Engine:
         drafts = [self._begin_guarded(request) for request in requests]
         rankings = [draft for draft in drafts if isinstance(draft, _Ranking)]
         try:
-            lists = iter(self._rank(rankings)) if rankings else iter(())
+            lists = iter(self._rank(rankings, len(requests)) if rankings else ())
         except Exception:
             # How far they were taken in is not known.
             self._users.clear()
@@ -165,6 +173,11 @@ class Engine:
         """Run the model once on full histories, so that no user waits for first-time costs."""
         longest = self._ids[: self._reach]
         self.answer([RecommendRequest(None, list(longest), 10)] * batch)
+        state = UserState(Past.of([PastEvent(1)], self._reach))
+        with self._lock, torch.inference_mode():
+            self._encoder.encode([state])
+            self._query_rows.warm_up(state)
+            self._encoder.release(state)
 
     def _begin_guarded(self, request: Request) -> Reply | _Ranking:
         """Whatever goes wrong becomes the request's own reply: one request never spoils its batch."""
@@ -192,6 +205,7 @@ class Engine:
         slots = self._encoder.slots
         return {
             **asdict(self._counters),
+            **self.policy.counters(),
             "users_hot": len(self._users),
             "slots": slots.count,
             "arena_used_bytes": slots.used * slots.bytes_each,
@@ -217,12 +231,16 @@ class Engine:
             return ListReply([], [], fallback="no_known_items")
         if request.exclude_seen:
             excluded.extend(state.seen)
-        return _Ranking(request.k, np.array(excluded, np.int32), state)
+        return _Ranking(request.k, np.array(excluded, np.int32), state, request.max_experts)
 
-    def _rank(self, rankings: list[_Ranking]) -> list[ListReply]:
-        tastes = self._tastes(rankings)
+    def _rank(self, rankings: list[_Ranking], frame: int) -> list[ListReply]:
+        answered = self._query_rows.answer(
+            [ranking.state for ranking in rankings],
+            [ranking.max_experts for ranking in rankings],
+            frame,
+        )
         lists = self._retrieval.lists(
-            tastes,
+            answered.tastes,
             [ranking.excluded for ranking in rankings],
             [ranking.k for ranking in rankings],
         )
@@ -232,21 +250,12 @@ class Engine:
                 scores,
                 experts=taste.experts,
                 history_length=ranking.state.past.length,
+                degraded=degraded,
             )
-            for ranking, taste, (indexes, scores) in zip(rankings, tastes, lists, strict=True)
+            for ranking, taste, degraded, (indexes, scores) in zip(
+                rankings, answered.tastes, answered.degraded, lists, strict=True
+            )
         ]
-
-    def _tastes(self, rankings: list[_Ranking]) -> list[Taste]:
-        """The taste of each; what is not known yet is worked out together, and kept with the user."""
-        # A user may ask twice in one batch.
-        unknown = {id(each.state): each.state for each in rankings if each.state.taste is None}
-        states = list(unknown.values())
-        self._counters.answers_computed += len(states)
-        self._counters.answers_memo += len(rankings) - len(states)
-        if states:
-            for state, found in zip(states, self._encoder.encode(states), strict=True):
-                state.taste = found
-        return [taste for ranking in rankings if (taste := ranking.state.taste) is not None]
 
     def _similar(self, request: SimilarRequest) -> ListReply:
         _check_k(request.k)

@@ -60,7 +60,15 @@ def run(settings: Settings, stop: threading.Event) -> None:
     with closing(open_event_store(settings.database_url, settings.durability)) as store:
         device = choose_device(settings.device)
         stored = np.dtype(settings.state_type).type
-        engine = Engine(bundle, store, device, settings.arena_mib << 20, stored)
+        engine = Engine(
+            bundle,
+            store,
+            device,
+            settings.arena_mib << 20,
+            stored,
+            settings.expert_quota,
+            settings.busy_frame,
+        )
         follower = Follower(store, engine.apply_stored, engine.forget_users)
         warm_up(engine)
         remove_stale_socket(address)

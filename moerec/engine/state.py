@@ -91,6 +91,14 @@ class Taste(NamedTuple):
     liked: NDArray[np.float32] | None = None
 
 
+class LimitedTaste(NamedTuple):
+    """The taste with at most `most` experts a layer, without those masked in the routing epoch `epoch`."""
+
+    epoch: int
+    most: int
+    taste: Taste
+
+
 @dataclass(slots=True)
 class UserState:
     """One user's events as far as answers need them.
@@ -101,6 +109,7 @@ class UserState:
     * `last_number`: the newest `user_number` in here, 0 for a user without events;
     * `last_timestamp_ms`: timestamp of the last event in canonical order;
     * `taste`: the model's answer for `past`, until the next event;
+    * `limited`: the one under limits that was asked for last, if any, until the next event;
     * `fresh`: so many of the newest events of `past` the encoder has not taken in yet;
     * `slot`: where the encoder keeps what it knows of the older ones, if it does;
     * `passing`: nobody will ask for this state again: a history that came with its request, or one that went.
@@ -111,6 +120,7 @@ class UserState:
     last_number: int = 0
     last_timestamp_ms: int = 0
     taste: Taste | None = None
+    limited: LimitedTaste | None = None
     fresh: int = 0
     slot: int | None = None
     passing: bool = False
@@ -127,7 +137,7 @@ class UserState:
         """The next event of a known item."""
         self.past.append(event)
         self.fresh = min(self.fresh + 1, self.past.length)
-        self.taste = None
+        self.taste = self.limited = None
 
     def see(self, item: int) -> None:
         """An item of the newest event, for exclusion."""

@@ -38,6 +38,7 @@ class Block(nn.Module):
         summary_ND: Tensor | None,
         valid_BL: Tensor,
         masked_NE: Tensor | None = None,
+        most_N: Tensor | None = None,
     ) -> tuple[Tensor, Routing]:
         """`valid_BL` is true where there is an event; only those tokens are routed."""
         normed_BLD = self.attention_norm(x_BLD)
@@ -45,7 +46,7 @@ class Block(nn.Module):
         x_BLD = x_BLD + _gated(self.attention_gate, normed_BLD, mixed_BLD)
         tokens_ND = x_BLD[valid_BL]
         normed_ND = self.moe_norm(tokens_ND)
-        out_ND, routing = self.moe(normed_ND, summary_ND, masked_NE)
+        out_ND, routing = self.moe(normed_ND, summary_ND, masked_NE, most_N)
         out_ND = _gated(self.moe_gate, normed_ND, self.dropout(out_ND))
         return x_BLD.masked_scatter(
             valid_BL[..., None], (tokens_ND + out_ND).to(x_BLD.dtype)
@@ -85,12 +86,13 @@ class Encoder(nn.Module):
         valid_BL: Tensor,
         summary_BD: Tensor,
         masked: list[Tensor] | None = None,
+        most_N: Tensor | None = None,
     ) -> tuple[Tensor, list[Routing]]:
         """Hidden rows [B, L, D] and each layer's routing of the N valid tokens.
 
         `times_BL` int64 are the events' times, UTC ms. `summary_BD` is the summary before the first
         position (zeros for a fresh user). `masked` names for each layer the experts that must not
-        run, bool [N, E] or [E].
+        run, bool [N, E] or [E]; `most_N` how many of them a token may wake, in every layer.
         """
         summary_ND = None
         if self.summary_norm is not None:
@@ -99,7 +101,7 @@ class Encoder(nn.Module):
         routings = []
         for layer, block in enumerate(self.blocks):
             masked_NE = masked[layer] if masked else None
-            x_BLD, routing = block(x_BLD, times_BL, summary_ND, valid_BL, masked_NE)
+            x_BLD, routing = block(x_BLD, times_BL, summary_ND, valid_BL, masked_NE, most_N)
             routings.append(routing)
         return self.output(self.output_norm(x_BLD)), routings
 

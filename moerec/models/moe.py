@@ -24,12 +24,16 @@ class MoELayer(nn.Module):
         self.experts = Experts(config.experts, config.dim, config.expert_dim)
 
     def forward(
-        self, x_ND: Tensor, summary_ND: Tensor | None, masked_NE: Tensor | None = None
+        self,
+        x_ND: Tensor,
+        summary_ND: Tensor | None,
+        masked_NE: Tensor | None = None,
+        most_N: Tensor | None = None,
     ) -> tuple[Tensor, Routing]:
-        """[N, D] -> [N, D], and the routing that led there."""
+        """[N, D] -> [N, D], and the routing that led there; the limits are as in `Router`."""
         if self.router is None:
             return self.experts.run(0, x_ND), all_to_one(x_ND)
-        routing = self.router(x_ND, summary_ND, masked_NE)
+        routing = self.router(x_ND, summary_ND, masked_NE, most_N)
         return self.experts(x_ND, routing), routing
 
     @torch.no_grad()

@@ -42,6 +42,18 @@ class UserVectors:
     liked: Tensor | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """What serving takes away from the newest event of B histories.
+
+    `masked` bool [B, layers, E]: experts that must not run, at least `min_experts` of a layer are not
+    among them; `most` int64 [B]: the most experts to wake in a layer, `min_experts` to `max_experts`.
+    """
+
+    masked: Tensor
+    most: Tensor
+
+
 class MoERecommender(nn.Module):
     """A causal transformer with sparse experts over item histories (see docs/model.md).
 
@@ -67,12 +79,14 @@ class MoERecommender(nn.Module):
         prefix_BP: Events,
         masked: list[Tensor] | None = None,
         vectors_VD: Tensor | None = None,
+        most_N: Tensor | None = None,
     ) -> tuple[Tensor, list[Routing]]:
         """Hidden rows [B, L, D] (not yet normalised) and the routing of each layer.
 
         `events_BL` has padding after a history's end. `prefix_BP` are the events before the first
         column, newest last, padding before the oldest: they feed the summary alone. `masked` names
-        for each layer the experts that must not run, bool [N, E] over the valid events, or [E].
+        for each layer the experts that must not run, bool [N, E] over the valid events, or [E], and
+        `most_N` how many a valid event may wake, from `min_experts` up.
         Who has called `item_vectors` already gives the result as `vectors_VD`.
         """
         if vectors_VD is None:
@@ -83,7 +97,7 @@ class MoERecommender(nn.Module):
         times_BL = events_BL.times if self.config.uses_time else torch.zeros_like(events_BL.times)
         embedded_BLD = self._embed(events_BL.items, vectors_VD)
         hidden_BLD, routings = self.encoder(
-            embedded_BLD, times_BL, events_BL.items != PADDING, summary_BD, masked
+            embedded_BLD, times_BL, events_BL.items != PADDING, summary_BD, masked, most_N
         )
         return hidden_BLD, routings
 
@@ -114,19 +128,26 @@ class MoERecommender(nn.Module):
 
     @torch.inference_mode()
     def user_vectors(
-        self, events: Events, starts: Tensor, ends: Tensor, vectors_VD: Tensor | None = None
+        self,
+        events: Events,
+        starts: Tensor,
+        ends: Tensor,
+        vectors_VD: Tensor | None = None,
+        limits: QueryLimits | None = None,
     ) -> UserVectors:
         """User b's history is `events[starts[b]:ends[b]]`, oldest first, without padding, never empty.
 
         Offline evaluation, notebooks and the engine all come through here. At most `config.reach`
-        events before `ends` are read. `vectors_VD` as in `forward`.
+        events before `ends` are read. `vectors_VD` as in `forward`. `limits` hold for the newest event
+        of each history alone: the rows before it stay what they are.
         """
         windows, prefixes, lengths = self.cut(events, starts, ends)
-        hidden_BLD, routings = self(windows, prefixes, vectors_VD=vectors_VD)
-        last_B1 = lengths[:, None] - 1
-        last_BD = hidden_BLD.gather(1, last_B1[..., None].expand(-1, -1, hidden_BLD.shape[2]))[:, 0]
         # Routing is over valid tokens, history after history: the newest is at the running total.
         newest_B = torch.cumsum(lengths, 0) - 1
+        masked, most_N = self._on_rows(newest_B, limits) if limits else (None, None)
+        hidden_BLD, routings = self(windows, prefixes, masked, vectors_VD, most_N)
+        last_B1 = lengths[:, None] - 1
+        last_BD = hidden_BLD.gather(1, last_B1[..., None].expand(-1, -1, hidden_BLD.shape[2]))[:, 0]
         experts = torch.stack(
             [routing.awake(self.config.experts)[newest_B] for routing in routings], dim=1
         )
@@ -138,6 +159,15 @@ class MoERecommender(nn.Module):
         if self.liked is not None:
             liked_BG = self.liked.user_rows(vectors_BD, joined(prefixes, windows))
         return UserVectors(vectors_BD, experts, recent_BR, liked_BG)
+
+    def _on_rows(self, newest_B: Tensor, limits: QueryLimits) -> tuple[list[Tensor], Tensor]:
+        """The limits as `forward` takes them: of the valid tokens, those at `newest_B` alone have any."""
+        N, (_, layers, E) = int(newest_B[-1]) + 1, limits.masked.shape
+        masked_nNE = torch.zeros(layers, N, E, dtype=torch.bool, device=newest_B.device)
+        masked_nNE[:, newest_B] = limits.masked.transpose(0, 1)
+        most_N = torch.full((N,), self.config.max_experts, device=newest_B.device)
+        most_N[newest_B] = limits.most
+        return list(masked_nNE), most_N
 
     def cut(self, events: Events, starts: Tensor, ends: Tensor) -> tuple[Events, Events, Tensor]:
         """What `forward` reads of user b's history `events[starts[b]:ends[b]]`, never empty.

@@ -68,17 +68,25 @@ class Router(nn.Module):
         self.register_buffer("margin", torch.tensor(0.1))
 
     def forward(
-        self, x_ND: Tensor, summary_ND: Tensor | None, masked_NE: Tensor | None = None
+        self,
+        x_ND: Tensor,
+        summary_ND: Tensor | None,
+        masked_NE: Tensor | None = None,
+        most_N: Tensor | None = None,
     ) -> Routing:
         """Route N tokens. `masked_NE` (bool, [N, E] or [E]) names experts that must not be chosen.
 
         `summary_ND` may be missing where the model does not route by it. At least `min_experts`
-        experts of every token must stay unmasked.
+        experts of every token must stay unmasked. `most_N` are the most experts that each token may
+        wake, from `min_experts` up; by default `max_experts`.
         """
         scores_NE = self.scores(x_ND, summary_ND)
         ranked_NK, experts_NK = self.rank(scores_NE, masked_NE)
         active_NK = behind_best(ranked_NK) <= self.margin
         active_NK[:, : self.config.min_experts] = True
+        if most_N is not None:
+            slot_K = torch.arange(self.config.max_experts, device=most_N.device)
+            active_NK &= slot_K < most_N[:, None]
         chosen_NK = scores_NE.gather(1, experts_NK) * active_NK
         return Routing(experts_NK, chosen_NK / chosen_NK.sum(1, keepdim=True), active_NK)
 

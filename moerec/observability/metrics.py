@@ -35,6 +35,12 @@ does not answer in time has the first of them alone:
 | `moerec_engine_answers_computed_total` | counter | engine | lists whose user's vector was computed |
 | `moerec_engine_events_streamed_total` | counter | engine | events with which a kept state went on |
 | `moerec_engine_rows_encoded_total` | counter | engine | events through the layers, rebuilt ones too |
+| `moerec_engine_routing_epoch` | gauge | engine | changes of the experts that answers do without |
+| `moerec_engine_query_rows_total` | counter | engine | rows worked out under a budget or a mask |
+| `moerec_engine_budget_cuts_total` | counter | engine | those that woke fewer experts than the model would |
+| `moerec_engine_load_cuts_total` | counter | engine | those of them for which the load set the budget |
+| `moerec_engine_rerouted_rows_total` | counter | engine, layer, expert | rows that went past an expert |
+| `moerec_engine_expert_masked` | gauge | engine, layer, expert | 1 while answers do without the expert |
 
 Labels take few values: never a user or an item. Process metrics (`process_*`) come with them.
 """
@@ -83,6 +89,8 @@ ENGINE_GAUGES: Final = {
     "slots": ("moerec_engine_slots", "Users whose attention state has room in the arena"),
     "arena_used_bytes": ("moerec_engine_arena_used_bytes", "Memory of kept attention states"),
     "arena_limit_bytes": ("moerec_engine_arena_limit_bytes", "The most that it can be"),
+    "routing_epoch": ("moerec_engine_routing_epoch", "Changes of the experts answers do without"),
+    "expert_masked": ("moerec_engine_expert_masked", "Whether answers do without the expert"),
 }
 ENGINE_COUNTERS: Final = {
     "frames": ("moerec_engine_frames", "Frames of up to 64 requests"),
@@ -95,8 +103,17 @@ ENGINE_COUNTERS: Final = {
     "answers_computed": ("moerec_engine_answers_computed", "Lists whose vector was computed"),
     "events_streamed": ("moerec_engine_events_streamed", "Events a kept state went on with"),
     "rows_encoded": ("moerec_engine_rows_encoded", "Events that went through the layers"),
+    "query_rows": ("moerec_engine_query_rows", "Rows worked out under a budget or a mask"),
+    "budget_cuts": ("moerec_engine_budget_cuts", "Rows that woke fewer experts"),
+    "load_cuts": ("moerec_engine_load_cuts", "Rows whose budget the load set"),
+    "rerouted_rows": ("moerec_engine_rerouted_rows", "Rows that went past a masked expert"),
 }
 """By the names in an engine's answer: what it is called here, without `_total`, and its text."""
+
+BY_EXPERT: Final = {"expert_masked", "rerouted_rows"}
+"""In an engine's answer "name/layer/expert" stands for a figure of one expert."""
+
+_LABELS: Final = {False: (), True: ("layer", "expert")}
 
 EngineFigures = Mapping[str, Mapping[str, float] | None]
 """What each engine says of itself, by its label; None of one that did not answer."""
@@ -121,10 +138,12 @@ class _EngineCollector(Collector):
             (ENGINE_COUNTERS, CounterMetricFamily),
         ):
             for key, (name, text) in names.items():
-                metric = family(name, text, labels=["engine"])
+                metric = family(name, text, labels=["engine", *_LABELS[key in BY_EXPERT]])
                 for engine, found in self.figures.items():
-                    if found is not None and key in found:
-                        metric.add_metric([engine], found[key])
+                    for each, value in (found or {}).items():
+                        kind, *labels = each.split("/")
+                        if kind == key:
+                            metric.add_metric([engine, *labels], value)
                 yield metric
 
 

@@ -4,20 +4,25 @@ A frame is one message of the stream. Replies come back in the order of the fram
 may overtake each other and are matched by `frame_id`.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 FRAME_LIMIT: Final = 64
 METHOD: Final = "/moerec.Engine/Stream"
 
+Degraded = Literal["fewer_experts", "rerouted"]
+"""What the expert policy changed in an answer that the model alone would have given otherwise."""
+
 
 class RecommendRequest(msgspec.Struct, tag="recommend", array_like=True, frozen=True):
     """Rank the catalogue for a stored user, or for a history given in the request.
 
     With `history` (oldest first) the stored one is not read. `exclude_seen` takes the items of the
-    history out; `exclude` takes out what the caller names. `k` is the length of the list. `moved` says that
-    the user's own engine is away, which alone may have been told of the newest events.
+    history out; `exclude` takes out what the caller names. `k` is the length of the list.
+    `max_experts` is the most experts that the newest event may wake in a layer, within the model's
+    own limits; null leaves it to the engine. `moved` says that the user's own engine is away, which alone
+    may have been told of the newest events.
     """
 
     user_id: str | None
@@ -25,6 +30,7 @@ class RecommendRequest(msgspec.Struct, tag="recommend", array_like=True, frozen=
     k: int
     exclude: list[str] = []
     exclude_seen: bool = True
+    max_experts: int | None = None
     moved: bool = False
 
 
@@ -63,7 +69,9 @@ class ListReply(msgspec.Struct, tag="list", array_like=True, frozen=True):
     `fallback` is null for a model's answer, else `unknown_user`, `empty_history`,
     `no_known_items` (none of the history's items is in the bundle) or `unknown_item`; the gateway then shows
     popular items. `experts[layer]` are the experts (0..E-1) that were awake for the newest event.
-    `history_length` counts the events that were read; `engine_ms` is the engine's own time.
+    `history_length` counts the events that were read; `engine_ms` is the engine's own time. `degraded` says
+    what the expert policy changed: `rerouted` where an expert past its quota was passed over,
+    `fewer_experts` where load cut the budget, else null.
     """
 
     item_ids: list[str]
@@ -72,6 +80,7 @@ class ListReply(msgspec.Struct, tag="list", array_like=True, frozen=True):
     experts: list[list[int]] = []
     history_length: int = 0
     engine_ms: float = 0.0
+    degraded: Degraded | None = None
 
 
 class EventReply(msgspec.Struct, tag="event", array_like=True, frozen=True):

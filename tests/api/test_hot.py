@@ -34,8 +34,11 @@ JSON_VALUES = st.one_of(
     IDS,
     st.lists(IDS, max_size=3),
 )
-FIELDS = ["user_id", "history", "k", "exclude_item_ids", "exclude_seen"]
+FIELDS = ["user_id", "history", "k", "exclude_item_ids", "exclude_seen", "max_experts"]
 LENGTHS = ["", "?k=3", "?k=100", "?k=101", "?k=0", "?k=03", "?k=x", "?k=3&k=4", "?a=1", "?k="]
+BUDGETS = ["max_experts=2", "max_experts=4", "max_experts=1", "max_experts=5", "max_experts=03"]
+LENGTHS += [f"?{budget}" for budget in [*BUDGETS, "max_experts=", "max_experts=x"]]
+LENGTHS += ["?k=3&max_experts=3", "?max_experts=3&k=3", "?k=3max_experts=3", "?k=0&max_experts=9"]
 QUERIES = st.one_of(
     st.fixed_dictionaries(
         {},
@@ -45,6 +48,7 @@ QUERIES = st.one_of(
             "k": st.integers(0, 101),
             "exclude_item_ids": st.lists(IDS, max_size=4),
             "exclude_seen": st.booleans(),
+            "max_experts": st.one_of(st.integers(-1, 6), st.none()),
         },
     ),
     st.dictionaries(st.sampled_from([*FIELDS, "more"]), JSON_VALUES, max_size=4),
@@ -348,10 +352,13 @@ def test_plain_requests_take_the_short_way(tmp_path: Path) -> None:
         assert (
             client.post("/v1/events", json=event | {"value": 3, "type": "buy"}).status_code == 202
         )
-        for query in ("", "?k=3"):
+        for query in ("", "?k=3", "?k=3&max_experts=2", "?max_experts=4"):
             answer = client.get(f"/v1/users/ann/recommendations{query}")
             assert answer.json()["fallback"] is None
-        assert client.post("/v1/recommendations", json={"user_id": "ann"}).status_code == 200
+        for budget in (None, 2):
+            asked = {"user_id": "ann", "max_experts": budget}
+            assert client.post("/v1/recommendations", json=asked).status_code == 200
+        assert client.get("/v1/users/ann/recommendations?max_experts=1").status_code == 404
         assert client.get("/v1/users/ann/recommendations?k=0").status_code == 404
         app.take_long_way()
         assert client.post("/v1/events", json=event).status_code == 404

@@ -27,6 +27,7 @@ from moerec.settings import Settings
 from moerec.store.interfaces import EventStore
 from moerec.transport.client import EngineClient, LocalEngineClient
 from moerec.transport.frames import (
+    Degraded,
     EventPush,
     EventReply,
     InfoReply,
@@ -47,7 +48,7 @@ def toy_bundle(path: Path) -> Bundle:
     return write_bundle(
         path,
         BundleContents(
-            config={"dim": 1},
+            config={"dim": 1, "min_experts": 2, "max_experts": 4},
             weights={"weight": np.zeros(1, np.float32)},
             items=ItemList(
                 ids=ITEMS,
@@ -76,6 +77,7 @@ class ToyEngine:
         self.sleep_s = 0.0
         self.fault: Exception | None = None
         self.asked: list[Request] = []
+        self.degraded: Degraded | None = None
 
     def __call__(self, requests: list[Request]) -> list[Reply]:
         self.asked.extend(requests)
@@ -115,7 +117,12 @@ class ToyEngine:
         items = [item for item in ITEMS if item not in exclude][:k]
         scores = [1 / place for place in range(1, len(items) + 1)]
         return ListReply(
-            items, scores, experts=[[0, 3], [1, 2, 5]], history_length=1, engine_ms=0.5
+            items,
+            scores,
+            experts=[[0, 3], [1, 2, 5]],
+            history_length=1,
+            engine_ms=0.5,
+            degraded=self.degraded,
         )
 
 

@@ -330,3 +330,71 @@ def test_a_store_that_refuses_spoils_only_those_who_need_it(bundle: Bundle, tmp_
 def test_an_empty_batch_and_a_warm_up_are_no_trouble(engine: Engine) -> None:
     engine.warm_up(batch=2)
     assert engine.answer([]) == []
+
+
+def undecided(engine: Engine, store: EventStore) -> str:
+    """A user whose newest event wakes more than two experts of a layer."""
+    for number in range(1, ITEMS):
+        put(store, f"u{number}", [f"i{number}", f"i{1 + number % ITEMS}"])
+        (reply,) = engine.answer([RecommendRequest(f"u{number}", None, 5)])
+        assert isinstance(reply, ListReply)
+        if any(len(awake) > 2 for awake in reply.experts):
+            return f"u{number}"
+    raise AssertionError("the router of this model is never undecided")
+
+
+def test_a_request_may_ask_for_fewer_experts(engine: Engine, store: EventStore) -> None:
+    """Beside one that does not, of the same user: neither changes the other."""
+    user = undecided(engine, store)
+    (before,) = engine.answer([RecommendRequest(user, None, 5)])
+    fewer, plain = engine.answer(
+        [RecommendRequest(user, None, 5, max_experts=2), RecommendRequest(user, None, 5)]
+    )
+    assert isinstance(before, ListReply)
+    assert isinstance(fewer, ListReply)
+    assert isinstance(plain, ListReply)
+    assert [len(awake) for awake in fewer.experts] == [2, 2]
+    assert (plain.item_ids, plain.scores) == (before.item_ids, before.scores)
+    assert plain.experts == before.experts
+    assert fewer.scores != before.scores
+    assert fewer.degraded is None
+    assert engine.answer(list(put(store, user, ["i7"]))) == [EventReply()]
+    assert engine.policy.counters()["budget_cuts"] == 1
+
+
+def test_a_full_frame_means_fewer_experts(bundle: Bundle, store: EventStore) -> None:
+    engine = Engine(bundle, store, busy_frame=2)
+    user = undecided(engine, store)
+    (calm,) = engine.answer([RecommendRequest(user, None, 5)])
+    busy, _ = engine.answer([RecommendRequest(user, None, 5), InfoRequest()])
+    assert isinstance(calm, ListReply)
+    assert isinstance(busy, ListReply)
+    assert calm.degraded is None
+    assert busy.degraded == "fewer_experts"
+    assert [len(awake) for awake in busy.experts] == [2, 2]
+
+
+def test_a_history_in_the_request_has_a_budget_too(engine: Engine) -> None:
+    for number in range(1, ITEMS):
+        (reply,) = engine.answer([RecommendRequest(None, [f"i{number}"], 5, max_experts=2)])
+        assert isinstance(reply, ListReply)
+        assert [len(awake) for awake in reply.experts] == [2, 2]
+
+
+def test_an_expert_past_its_quota_is_passed_over_and_nobody_is_refused(
+    store: EventStore, tmp_path: Path
+) -> None:
+    """Traffic of three histories, which share the same few experts."""
+    engine = Engine(tiny_bundle(tmp_path / "b", ITEMS, experts=8), store, expert_quota=0.2)
+    batch = [RecommendRequest(None, [f"i{1 + n % 3}"], 3) for n in range(64)]
+    degraded = []
+    for _ in range(100):
+        replies = engine.answer(batch)
+        assert all(isinstance(reply, ListReply) and len(ids(reply)) == 3 for reply in replies)
+        degraded += [reply.degraded for reply in replies if isinstance(reply, ListReply)]
+    # Nobody before the first window of 4096 answers is full.
+    assert set(degraded[:4096]) == {None}
+    assert "rerouted" in degraded[4096:]
+    counters = engine.policy.counters()
+    assert counters["routing_epoch"] > 0
+    assert counters["query_rows"] == degraded.count("rerouted")

@@ -15,7 +15,7 @@ from moerec.engine.kernels.arithmetic import (
     spliced,
 )
 from moerec.engine.kernels.packed import Mixture
-from moerec.engine.kernels.rows import Rows
+from moerec.engine.kernels.rows import Limits, Rows
 
 
 @spliced
@@ -25,9 +25,13 @@ def mixture(
     x_ND: Floats,
     by_summary_NM: Floats,
     out: Rows,
+    limits: Limits,
     awake_BnE: NDArray[np.bool_],
 ) -> None:
-    """x += gate(norm x) * experts(norm x) for the rows `out`, each by the experts it wakes."""
+    """x += gate(norm x) * experts(norm x) for the rows `out`, each by the experts it wakes.
+
+    The limits of a user hold for all of its rows.
+    """
     D, E, rows = x_ND.shape[1], part.balance_nE.shape[1], len(out.row_N)
     normed_ND = np.empty((rows + 1, D), np.float32)
     for place in range(rows):
@@ -37,10 +41,12 @@ def mixture(
     gates_NE = np.zeros((rows, E), np.float32)
     for place in range(rows):
         summary_E = by_summary_NM[out.row_N[place], layer * E : (layer + 1) * E]
-        route(part, layer, router_gate_NM[place], summary_E, gates_NE[place])
-        if place + 1 == rows or out.user_N[place + 1] != out.user_N[place]:
+        user = out.user_N[place]
+        masked_E, most = limits.masked_BnE[user, layer], limits.most_B[user]
+        route(part, layer, router_gate_NM[place], summary_E, masked_E, most, gates_NE[place])
+        if place + 1 == rows or out.user_N[place + 1] != user:
             for expert in range(E):
-                awake_BnE[out.user_N[place], layer, expert] = gates_NE[place, expert] > 0
+                awake_BnE[user, layer, expert] = gates_NE[place, expert] > 0
     sums_ND = np.zeros((rows, D), np.float32)
     run_experts(part, layer, normed_ND, gates_NE, sums_ND)
     for place in range(rows):
@@ -49,7 +55,15 @@ def mixture(
 
 
 @spliced
-def route(part: Mixture, layer: int, logits_E: Floats, summary_E: Floats, gates_E: Floats) -> None:
+def route(
+    part: Mixture,
+    layer: int,
+    logits_E: Floats,
+    summary_E: Floats,
+    masked_E: NDArray[np.bool_],
+    most: int,
+    gates_E: Floats,
+) -> None:
     """The gates of one row, 0 for experts that sleep; as `moerec.models.router.Router`."""
     E = len(gates_E)
     if E == 1:
@@ -60,8 +74,10 @@ def route(part: Mixture, layer: int, logits_E: Floats, summary_E: Floats, gates_
     for expert in range(E):
         scores_E[expert] = sigmoid(logits_E[expert] + summary_E[expert])
         selection_E[expert] = scores_E[expert] + part.balance_nE[layer, expert]
+        if masked_E[expert]:
+            selection_E[expert] = -np.inf
     total, best = np.float32(0.0), np.float32(0.0)
-    for slot in range(part.max_experts):
+    for slot in range(min(part.max_experts, most)):
         chosen = 0
         for expert in range(1, E):
             # The lower one of equals.

@@ -82,6 +82,17 @@ class NewEvents(NamedTuple):
     slots_B: Ints
 
 
+class Limits(NamedTuple):
+    """What the rows of B users may wake.
+
+    * `masked_BnE`: experts that must not run, by layer; at least `min_experts` of a layer are not among them;
+    * `most_B`: how many may run in a layer, from `min_experts` up.
+    """
+
+    masked_BnE: NDArray[np.bool_]
+    most_B: Ints
+
+
 class Rows(NamedTuple):
     """Which row of which user: for the layer at hand, the rows that are worked on, in order."""
 

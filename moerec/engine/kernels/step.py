@@ -10,7 +10,7 @@ from moerec.engine.kernels.arithmetic import Floats, compiled, linear, rms_norm,
 from moerec.engine.kernels.attention import attention
 from moerec.engine.kernels.mixture import mixture
 from moerec.engine.kernels.packed import Packed
-from moerec.engine.kernels.rows import Arena, NewEvents, newest_rows
+from moerec.engine.kernels.rows import Arena, Limits, NewEvents, newest_rows
 
 
 @compiled
@@ -36,13 +36,15 @@ def advance(
     by_summary_NM = np.zeros((N + 1, layers * E), np.float32)
     if packed.summary.used:
         linear(summary_ND, packed.summary.router_DM, by_summary_NM, N)
+    # What is committed knows no limits: the model's own routing, whatever the load.
+    free = Limits(np.zeros((len(new.starts_B), layers, E), np.bool_), np.full(len(new.starts_B), E))
     for layer in range(layers):
         above = layers - 1 - layer
         # The newest row alone leaves the last layer; the one before it owes W rows to the ring, and so on.
         out = newest_rows(new, 1 if above == 0 else W + (above - 1) * (W - 1))
         read = newest_rows(new, W + above * (W - 1))
         attention(packed.attention, arena, new, layer, x_ND, read, out)
-        mixture(packed.mixture, layer, x_ND, by_summary_NM, out, awake_BnE)
+        mixture(packed.mixture, layer, x_ND, by_summary_NM, out, free, awake_BnE)
     count(arena, new)
     finish(packed, new, x_ND, hidden_BD)
 

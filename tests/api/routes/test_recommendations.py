@@ -9,6 +9,7 @@ import pytest
 from moerec.errors import StorageError
 from moerec.store.interfaces import EventStore
 from moerec.store.sql import SqlEventStore, open_event_store
+from moerec.transport.frames import Degraded, RecommendRequest
 from moerec.types import Event, ItemId, UserId
 from tests.api.toy import ToyEngine, gateway, toy_gateway
 
@@ -57,6 +58,48 @@ def test_post_takes_every_option(client: httpx.Client) -> None:
     assert ids(client.post("/v1/recommendations", json=query).json()) == ["i3", "i5", "i6"]
     seen = client.post("/v1/recommendations", json=query | {"exclude_seen": False}).json()
     assert ids(seen) == ["i1", "i2", "i3"]
+
+
+@pytest.mark.parametrize("budget", [2, 4])
+def test_a_budget_of_experts_reaches_the_engine(
+    client: httpx.Client, engine: ToyEngine, budget: int
+) -> None:
+    tell(client, "ann", "i1")
+    for ask in (
+        lambda: client.get(f"/v1/users/ann/recommendations?max_experts={budget}"),
+        lambda: client.post("/v1/recommendations", json={"history": ["i1"], "max_experts": budget}),
+    ):
+        assert ask().status_code == 200
+        asked = engine.asked[-1]
+        assert isinstance(asked, RecommendRequest)
+        assert asked.max_experts == budget
+    client.get("/v1/users/ann/recommendations")
+    asked = engine.asked[-1]
+    assert isinstance(asked, RecommendRequest)
+    assert asked.max_experts is None
+
+
+@pytest.mark.parametrize("budget", [1, 5, 10**30])
+def test_a_budget_that_the_model_does_not_have_is_refused_with_its_range(
+    client: httpx.Client, budget: int
+) -> None:
+    for response in (
+        client.get(f"/v1/users/ann/recommendations?max_experts={budget}"),
+        client.post("/v1/recommendations", json={"history": ["i1"], "max_experts": budget}),
+    ):
+        assert response.status_code == 422
+        (fault,) = response.json()["errors"]
+        assert fault["field"] == "max_experts"
+        assert "2 to 4 experts" in fault["message"]
+
+
+@pytest.mark.parametrize("degraded", ["fewer_experts", "rerouted"])
+def test_what_the_engine_changed_is_named(
+    client: httpx.Client, engine: ToyEngine, degraded: Degraded
+) -> None:
+    engine.degraded = degraded
+    answer = client.post("/v1/recommendations", json={"history": ["i1"]}).json()
+    assert (answer["degraded"], answer["fallback"]) == (degraded, None)
 
 
 def test_ten_items_are_the_default(client: httpx.Client) -> None:
