@@ -29,7 +29,9 @@ def insert_histories(connection: Connection, histories: Iterable[NewHistory]) ->
     The caller's transaction is a writer's. A user or an event that is stored already breaks a constraint.
     The fastest order is that of the ids: both indexes of ids then grow at their end.
     """
-    before = connection.scalars(select(store_state.c.last_table_number).with_for_update()).one()
+    before: int = connection.scalars(
+        select(store_state.c.last_table_number).with_for_update()
+    ).one()
     last_key = connection.scalar(select(func.coalesce(func.max(users.c.user_key), 0))) or 0
     user_rows: list[tuple[object, ...]] = []
     event_rows: list[tuple[object, ...]] = []

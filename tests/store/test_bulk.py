@@ -22,7 +22,9 @@ def url_of(path: Path) -> str:
 def a_history(user: str, count: int) -> NewHistory:
     """The second event is older than the first, the third has a type and a value."""
     made = [
-        NewEvent(f"{user}-{n}", f"i{n}", 1000 + (n if n != 1 else -5), *(("rating", 2.5) * (n == 2)))
+        NewEvent(
+            f"{user}-{n}", f"i{n}", 1000 + (n if n != 1 else -5), *(("rating", 2.5) * (n == 2))
+        )
         for n in range(count)
     ]
     return UserId(user), made

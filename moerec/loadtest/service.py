@@ -1,0 +1,189 @@
+"""The service that is measured, as `moerec serve` runs it: started, watched, asked what it costs, stopped."""
+
+import asyncio
+import http.client
+import json
+import os
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import psutil
+
+from moerec.errors import EngineUnavailableError, ServiceError
+from moerec.loadtest.ceiling import HOST
+from moerec.loadtest.plan import Plan, Target
+from moerec.process.background import BackgroundService
+from moerec.process.children import ChildSpec
+from moerec.process.ports import next_free, require_free
+from moerec.process.serve import check, make_supervisor, private_socket
+from moerec.process.supervisor import Supervisor, http_ready
+from moerec.settings import Settings
+from moerec.transport.client import GrpcEngineClient
+from moerec.transport.frames import InfoReply, InfoRequest
+
+TIMEOUT_S: Final = 30.0
+LAST_LINES: Final = 30
+COUNTERS: Final = {
+    "fallbacks": "moerec_fallbacks_total",
+    "pushes_failed": "moerec_event_pushes_failed_total",
+}
+"""What the gateway counts that no client sees well: name here -> name there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of one process: seconds of processor time so far, and resident bytes."""
+
+    cpu_s: float
+    rss_bytes: int
+
+
+class Watched:
+    """Processes under a supervisor, by name. ServiceError, with their last lines, once one was replaced."""
+
+    def __init__(self, supervisor: Supervisor, target: Target, lines: deque[str]) -> None:
+        self.target = target
+        self._supervisor = supervisor
+        self._lines = lines
+        self._pids = {spec.name: supervisor.pid(spec.name) for spec in supervisor.specs}
+
+    def usage(self) -> dict[str, Usage]:
+        """What each process has used."""
+        self.require_alive()
+        found = {}
+        for name, pid in self._pids.items():
+            try:
+                process = psutil.Process(pid)
+                spent = process.cpu_times()
+                found[name] = Usage(spent.user + spent.system, process.memory_info().rss)
+            except psutil.NoSuchProcess:
+                raise self._died(name) from None
+        return found
+
+    def require_alive(self) -> None:
+        """Raises ServiceError if a process is not the one that was started."""
+        for name, pid in self._pids.items():
+            if pid is None or self._supervisor.pid(name) != pid or not psutil.pid_exists(pid):
+                raise self._died(name)
+
+    def _died(self, name: str) -> ServiceError:
+        lines = "\n".join(f"  {line}" for line in self._lines) or "  (nothing)"
+        return ServiceError(f"The {name} died under load.", f"The last lines were:\n{lines}")
+
+
+class Service(Watched):
+    """The gateway and the engine."""
+
+    def __init__(
+        self, supervisor: Supervisor, settings: Settings, target: Target, lines: deque[str]
+    ) -> None:
+        super().__init__(supervisor, target, lines)
+        self._engine_address = settings.engine_address
+
+    def counters(self) -> dict[str, float]:
+        """`COUNTERS` as they stand."""
+        with Client(self.target) as client:
+            text = client.text("/metrics")
+        return {
+            name: sum(
+                map(float, re.findall(rf"^{there}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE))
+            )
+            for name, there in COUNTERS.items()
+        }
+
+    def engine_info(self) -> dict[str, Any]:
+        """What the engine says of itself, all of it."""
+        return asyncio.run(_ask_engine(self._engine_address))
+
+
+async def _ask_engine(address: str) -> dict[str, Any]:
+    client = GrpcEngineClient(address)
+    try:
+        reply = await client.ask(InfoRequest(), TIMEOUT_S)
+    except EngineUnavailableError as error:
+        return {"unavailable": error.message}
+    finally:
+        await client.close()
+    return msgspec.structs.asdict(reply) if isinstance(reply, InfoReply) else {}
+
+
+@contextmanager
+def serving(plan: Plan, bundle: Path, database_url: str) -> Iterator[Service]:
+    """`moerec serve` on the store until the block ends. Other settings are those of the environment.
+
+    Raises what keeps it from starting (UsageError for a port in use), and ServiceError when it breaks.
+    """
+    lines: deque[str] = deque(maxlen=LAST_LINES)
+    port = plan.target.port or next_free(HOST, 0)
+    settings = Settings.load(bundle=bundle, database_url=database_url, host=HOST, port=port)
+    check(settings)
+    with private_socket(settings) as settings:
+        supervisor = make_supervisor(
+            settings, lines.append, lambda name, line: lines.append(f"{name:<7} | {line}")
+        )
+        with BackgroundService(supervisor):
+            yield Service(supervisor, settings, Target(HOST, port, plan.target.token), lines)
+
+
+@contextmanager
+def ceiling(plan: Plan, size: int) -> Iterator[Watched]:
+    """The bare application with answers of `size` bytes, until the block ends."""
+    lines: deque[str] = deque(maxlen=LAST_LINES)
+    port = plan.target.port or next_free(HOST, 0)
+    require_free(HOST, port)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    spec = ChildSpec("ceiling", "moerec.loadtest.ceiling", (str(port), str(size)), environment)
+    supervisor = Supervisor(
+        [spec],
+        lambda: http_ready(HOST, port),
+        lines.append,
+        lambda name, line: lines.append(f"{name:<7} | {line}"),
+    )
+    with BackgroundService(supervisor):
+        yield Watched(supervisor, Target(HOST, port, plan.target.token), lines)
+
+
+class Client:
+    """One kept connection to the service, for the requests whose answers are looked at one by one."""
+
+    def __init__(self, target: Target) -> None:
+        self._headers: Mapping[str, str] = target.headers()
+        self._connection = http.client.HTTPConnection(target.host, target.port, timeout=TIMEOUT_S)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def text(self, path: str) -> str:
+        """GET; ServiceError unless it is a 2xx."""
+        return self._exchange("GET", path, None).decode()
+
+    def get(self, path: str) -> bytes:
+        """GET; ServiceError unless it is a 2xx."""
+        return self._exchange("GET", path, None)
+
+    def post(self, path: str, body: object) -> bytes:
+        """POST of JSON; ServiceError unless it is a 2xx."""
+        return self._exchange("POST", path, json.dumps(body))
+
+    def _exchange(self, method: str, path: str, body: str | None) -> bytes:
+        more = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            self._connection.request(method, path, body, {**self._headers, **more})
+            response = self._connection.getresponse()
+            data = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ServiceError(f"{method} {path} got no answer: {error}.") from error
+        if response.status // 100 != 2:
+            raise ServiceError(
+                f"{method} {path} was answered with {response.status}.", data.decode()
+            )
+        return data
