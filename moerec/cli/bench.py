@@ -27,9 +27,9 @@ def add_bench(verbs: "Verbs") -> None:
         "serving",
         help="requests a second and latency, with answers that are checked",
         description="Serve a catalogue to many users with `moerec serve`, and measure: throughput of a "
-        "closed loop, latency at fixed arrival rates, processor time and memory of each process, how soon an event "
-        "is in the answers, whether the answers are right, and what a bare application reaches on the same "
-        "machine. Settings of the service are those of the environment.",
+        "closed loop, latency at fixed arrival rates, processor time and memory of each process, how soon "
+        "an event is in the answers, whether the answers are right, and what a bare application reaches "
+        "on the same machine. Settings of the service are those of the environment.",
     )
     _add_sizes(parser)
     _add_load(parser)

@@ -13,8 +13,9 @@ from moerec.evaluation.evaluate import top_items
 from moerec.evaluation.model_scorer import ModelScorer
 from moerec.loadtest.generator import Kept
 from moerec.loadtest.plan import Plan
+from moerec.loadtest.requests import read_path
 from moerec.loadtest.service import Client, Service
-from moerec.loadtest.traffic import draw_users, read_path
+from moerec.loadtest.traffic import draw_users
 from moerec.loadtest.users import user_id
 from moerec.models.loading import load_model
 from moerec.store.interfaces import EventStore

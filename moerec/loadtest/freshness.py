@@ -10,8 +10,9 @@ import numpy as np
 
 from moerec.loadtest.checks import Answer
 from moerec.loadtest.plan import Plan
+from moerec.loadtest.requests import EVENTS_PATH, read_path
 from moerec.loadtest.service import Client
-from moerec.loadtest.traffic import EVENTS_PATH, draw_users, read_path
+from moerec.loadtest.traffic import draw_users
 from moerec.loadtest.users import user_id
 
 PAUSE_S: Final = 0.02

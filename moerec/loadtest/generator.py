@@ -8,21 +8,22 @@ counts from the moment it was due.
 """
 
 import asyncio
+import random
 import signal
 import sys
 import time
 from array import array
 from collections import Counter, deque
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import numpy as np
 import uvloop
 
 from moerec.loadtest.connection import Connection
 from moerec.loadtest.plan import Target
-from moerec.loadtest.traffic import Ask, raw_request, read_asks
+from moerec.loadtest.requests import Ask, raw_request, read_asks
 
 PATIENCE_S: Final = 5.0
 """How long answers are waited for after the last request."""
@@ -189,9 +190,9 @@ class OpenLoop(Load):
 
     def __init__(self, job: Job, asks: list[Ask]) -> None:
         super().__init__(job, asks)
-        rate = job.rate or 1.0
-        gaps = np.random.default_rng([job.seed, 6]).exponential(1 / rate, round(rate * job.seconds))
-        self._due = deque(np.cumsum(gaps).tolist())
+        rate, draw = job.rate or 1.0, random.Random(job.seed)
+        gaps = (draw.expovariate(rate) for _ in range(round(rate * job.seconds)))
+        self._due = deque(accumulate(gaps))
         self._queue: deque[float] = deque()
         self._idle: list[Connection] = []
 

@@ -1,5 +1,6 @@
 """One load from start to figures: generator started, processes watched, everything counted."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from moerec.errors import ServiceError, UsageError
 from moerec.loadtest import wrk
 from moerec.loadtest.generator import Job, Kept, Result
 from moerec.loadtest.plan import Mix, Plan
+from moerec.loadtest.requests import Ask, write_asks
 from moerec.loadtest.service import Service, Watched
-from moerec.loadtest.traffic import Ask, draw_asks, write_asks
+from moerec.loadtest.traffic import draw_asks
 
 KEEP_EVERY: Final = 100
 """Of so many lists under load one is looked at."""
@@ -225,10 +227,11 @@ def percentiles(latencies_ms: NDArray[np.float64]) -> dict[str, float]:
 
 def _run(command: list[str], check: Callable[[], None]) -> str:
     """What a generator writes until it ends; `check` is called meanwhile, and what it raises ends it."""
+    # The other end is open until we are gone: `moerec.process.child` ends then.
+    theirs, ours = os.pipe()
     process = subprocess.Popen(  # noqa: S603 - our own generator, or wrk, without a shell
         command,
-        # Open until we are gone: `moerec.process.child` ends then.
-        stdin=subprocess.PIPE,
+        stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -244,3 +247,5 @@ def _run(command: list[str], check: Callable[[], None]) -> str:
         finally:
             if process.poll() is None:
                 process.kill()
+            os.close(theirs)
+            os.close(ours)

@@ -21,8 +21,9 @@ from moerec.loadtest.loads import Loads
 from moerec.loadtest.model import prepared_bundle, routing_of
 from moerec.loadtest.plan import LOADS, MIXED, Plan
 from moerec.loadtest.report import Report
+from moerec.loadtest.requests import Ask
 from moerec.loadtest.service import Client, Service, ceiling, serving
-from moerec.loadtest.traffic import Ask, popular_users
+from moerec.loadtest.traffic import popular_users
 from moerec.loadtest.users import prepared_store, user_id, working_copy
 from moerec.store.sql import open_event_store
 
