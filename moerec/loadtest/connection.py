@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _CLOSES: Final = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
@@ -31,8 +31,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio.Protocol"""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is a stream
-        self._transport = transport
+        # uvloop's transports are none by inheritance.
+        self._transport = cast(asyncio.Transport, transport)
 
     def send(self, request: bytes) -> None:
         """Begin a request; the one before it was answered."""

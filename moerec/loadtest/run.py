@@ -6,7 +6,7 @@ bundle, users --> service --> warm --> closed, open loops --> freshness --> quie
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from moerec.artifacts.bundle import Bundle
+from moerec.artifacts.files import held
 from moerec.errors import UsageError
 from moerec.loadtest.checks import check_content, check_form
 from moerec.loadtest.freshness import Freshness, Watch
@@ -40,6 +41,17 @@ WARM_UP_S: Final = 5.0
 
 def run_bench(plan: Plan, console: Console) -> Report:
     """Measure; raises what keeps it from being measured. Nothing is left running, whatever happens."""
+    busy = UsageError(
+        f"another bench is running in {plan.folder}",
+        "Wait until it has ended: two at a time would measure each other.",
+    )
+    with suppress(OSError):  # a folder that cannot be made is the lock's error, in words
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    with held(plan.folder / "running", busy):
+        return _run(plan, console)
+
+
+def _run(plan: Plan, console: Console) -> Report:
     bundle = prepared_bundle(plan, console)
     catalogue = list(bundle.id_map.ids)
     if plan.events_a_user[1] + plan.k > len(catalogue):

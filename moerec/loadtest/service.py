@@ -51,13 +51,13 @@ class Watched:
         self.target = target
         self._supervisor = supervisor
         self._lines = lines
-        self._pids = {spec.name: supervisor.pid(spec.name) for spec in supervisor.specs}
+        self.pids = {spec.name: supervisor.pid(spec.name) for spec in supervisor.specs}
 
     def usage(self) -> dict[str, Usage]:
         """What each process has used."""
         self.require_alive()
         found = {}
-        for name, pid in self._pids.items():
+        for name, pid in self.pids.items():
             try:
                 process = psutil.Process(pid)
                 spent = process.cpu_times()
@@ -68,7 +68,7 @@ class Watched:
 
     def require_alive(self) -> None:
         """Raises ServiceError if a process is not the one that was started."""
-        for name, pid in self._pids.items():
+        for name, pid in self.pids.items():
             if pid is None or self._supervisor.pid(name) != pid or not psutil.pid_exists(pid):
                 raise self._died(name)
 

@@ -133,6 +133,22 @@ async def test_connections_that_break_are_counted_and_end_the_load(tmp_path: Pat
     assert (result.statuses, result.lost, result.reason) == ({200: 4}, 4, "closed by the server")
 
 
+async def test_the_process_does_the_job_on_its_own_event_loop(tmp_path: Path) -> None:
+    """uvloop's transports are no asyncio.Transport: the process waited for ever for its first connection."""
+
+    async def respond(_head: bytes) -> bytes:
+        return response(LIST)
+
+    async with server(respond) as port:
+        job, out = tmp_path / "job.json", tmp_path / "out"
+        job.write_bytes(msgspec.json.encode(a_job(tmp_path, port, [Ask("ann")] * 20, once=True)))
+        command = ("-m", "moerec.loadtest.generator", str(job), str(out))
+        process = await asyncio.create_subprocess_exec(sys.executable, *command)
+        assert await process.wait() == 0
+    result = msgspec.msgpack.decode(out.read_bytes(), type=Result)
+    assert (result.statuses, result.lost) == ({200: 20}, 0)
+
+
 def test_the_process_says_that_nobody_listens(tmp_path: Path) -> None:
     job = tmp_path / "job.json"
     job.write_bytes(msgspec.json.encode(a_job(tmp_path, 1, [Ask("ann")])))
