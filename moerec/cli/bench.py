@@ -19,6 +19,10 @@ LIBRARIES = {"psutil": "bench", "torch": "engine", "scipy": "train"}
 """What the bench needs, and the extra that brings it."""
 
 
+TABLE_WIDTH = 150
+"""Columns that the table of loads needs at most."""
+
+
 def add_bench(verbs: "Verbs") -> None:
     """`moerec bench`"""
     bench = verbs.add_parser("bench", help="measure the running service on this machine")
@@ -122,7 +126,8 @@ def _serving(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     report = run_bench(plan, console)
-    console.print(report.table())
+    # A table that is cut tells nothing: a narrow terminal breaks its lines instead.
+    Console(width=max(console.width, TABLE_WIDTH)).print(report.table())
     for note in report.notes():
         console.print(escape(note), highlight=False, soft_wrap=True)
     if options.json:

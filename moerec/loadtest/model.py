@@ -47,6 +47,7 @@ def _train(plan: Plan, console: Console) -> Bundle:
     from moerec.data.interactions import from_frame
     from moerec.training.display import TrainingDisplay
     from moerec.training.fit import FitOptions, fit_bundle
+    from moerec.training.interrupt import TrainingInterrupted
     from moerec.training.presets import Variant
 
     world = World(item_ids(plan.items), plan.seed)
@@ -65,8 +66,12 @@ def _train(plan: Plan, console: Console) -> Bundle:
         unfinished="restart",
         replace=True,
     )
-    with TrainingDisplay(console) as display:
-        return fit_bundle(log, plan.bundle_path, options=options, watch=display.update)
+    try:
+        with TrainingDisplay(console) as display:
+            return fit_bundle(log, plan.bundle_path, options=options, watch=display.update)
+    except TrainingInterrupted as error:
+        error.remedy = "The same command begins the training again."
+        raise
 
 
 def routing_of(bundle: Bundle) -> dict[str, float]:

@@ -84,11 +84,11 @@ class Report:
     def table(self) -> Table:
         """A row a load."""
         table = Table(box=None, header_style="bold")
-        for heading in ("load", "by", "reads:events", "offered/s", "answered/s"):
-            table.add_column(heading, justify="left" if heading in ("load", "by") else "right")
-        for heading in ("p50 ms", "p90", "p99", "p99.9", "errors", "fallbacks"):
-            table.add_column(heading, justify="right")
-        table.add_column("CPU us a request", justify="left")
+        numbers = ("offered/s", "answered/s", "p50 ms", "p90", "p99", "p99.9", "fallbacks")
+        for heading in ("load", "by", "mix", *numbers, "errors", "CPU us a request"):
+            table.add_column(
+                heading, justify="right" if heading in numbers else "left", no_wrap=True
+            )
         for load in [*self.loads, *([self.ceiling] if self.ceiling else [])]:
             table.add_row(*_cells(load))
         return table
@@ -171,7 +171,7 @@ def _cells(load: Measured) -> list[str]:
         "-" if load.rate is None else f"{load.rate:,.0f}",
         f"{load.per_second:,.0f}",
         *("-" if time is None else f"{time:.1f}" for time in times),
-        errors or "0",
         f"{load.counters['fallbacks']:.0f}" if "fallbacks" in load.counters else "-",
+        errors or "0",
         ", ".join(f"{name} {load.cpu_us[name]:.0f}" for name in PROCESSES if name in load.cpu_us),
     ]

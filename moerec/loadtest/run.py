@@ -6,7 +6,7 @@ bundle, users --> service --> warm --> closed, open loops --> freshness --> quie
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -69,10 +69,14 @@ def _run(plan: Plan, console: Console) -> Report:
         console.print(line, highlight=False, soft_wrap=True)
     with (
         tempfile.TemporaryDirectory(prefix="moerec-bench-") as folder,
-        working_copy(loaded) as url,
+        ExitStack() as leaving,
     ):
         loads = Loads(plan, catalogue, Path(folder))
-        with serving(plan, bundle.path, url) as service:
+        with console.status("Copying the store"):
+            url = leaving.enter_context(working_copy(loaded))
+        with ExitStack() as stopping:
+            with console.status("Starting the service"):
+                service = stopping.enter_context(serving(plan, bundle.path, url))
             _measure(plan, service, loads, report, console, bundle, url)
         with console.status("The ceiling"), ceiling(plan, round(report.answer_bytes)) as bare:
             report.ceiling = loads.closed(bare, "ceiling", plan.mix, plan.seconds)

@@ -7,7 +7,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -81,10 +81,10 @@ class Service(Watched):
     """The gateway and the engine."""
 
     def __init__(
-        self, supervisor: Supervisor, settings: Settings, target: Target, lines: deque[str]
+        self, supervisor: Supervisor, target: Target, lines: deque[str], engine: "EngineInfo"
     ) -> None:
         super().__init__(supervisor, target, lines)
-        self._engine_address = settings.engine_address
+        self.engine_info = engine
 
     def counters(self) -> dict[str, float]:
         """`COUNTERS` as they stand."""
@@ -97,20 +97,30 @@ class Service(Watched):
             for name, there in COUNTERS.items()
         }
 
-    def engine_info(self) -> dict[str, Any]:
-        """What the engine says of itself, all of it."""
-        return asyncio.run(_ask_engine(self._engine_address))
+
+class EngineInfo:
+    """Asks the engine what it says of itself. One event loop for all questions: gRPC minds others."""
+
+    def __init__(self, address: str) -> None:
+        self._runner = asyncio.Runner()
+        self._client = self._runner.run(_client(address))
+
+    def __call__(self) -> dict[str, Any]:
+        """All fields of its answer, or why there is none."""
+        try:
+            reply = self._runner.run(self._client.ask(InfoRequest(), TIMEOUT_S))
+        except EngineUnavailableError as error:
+            return {"unavailable": error.message}
+        return msgspec.structs.asdict(reply) if isinstance(reply, InfoReply) else {}
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        self._runner.run(self._client.close())
+        self._runner.close()
 
 
-async def _ask_engine(address: str) -> dict[str, Any]:
-    client = GrpcEngineClient(address)
-    try:
-        reply = await client.ask(InfoRequest(), TIMEOUT_S)
-    except EngineUnavailableError as error:
-        return {"unavailable": error.message}
-    finally:
-        await client.close()
-    return msgspec.structs.asdict(reply) if isinstance(reply, InfoReply) else {}
+async def _client(address: str) -> GrpcEngineClient:
+    return GrpcEngineClient(address)
 
 
 @contextmanager
@@ -127,8 +137,11 @@ def serving(plan: Plan, bundle: Path, database_url: str) -> Iterator[Service]:
         supervisor = make_supervisor(
             settings, lines.append, lambda name, line: lines.append(f"{name:<7} | {line}")
         )
-        with BackgroundService(supervisor):
-            yield Service(supervisor, settings, Target(HOST, port, plan.target.token), lines)
+        with (
+            BackgroundService(supervisor),
+            closing(EngineInfo(settings.engine_address)) as engine,
+        ):
+            yield Service(supervisor, Target(HOST, port, plan.target.token), lines, engine)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from moerec.types import UserId
 USERS_AT_ONCE: Final = 5_000
 """Users of one transaction, so some hundred thousand events."""
 
-BYTES_AN_EVENT: Final = 160
+BYTES_AN_EVENT: Final = 130
 """Of the store's file, at most: only for the question whether the disk has room."""
 
 SIDES: Final = ("", "-wal", "-shm")
