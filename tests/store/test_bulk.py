@@ -21,12 +21,8 @@ def url_of(path: Path) -> str:
 
 def a_history(user: str, count: int) -> NewHistory:
     """The second event is older than the first, the third has a type and a value."""
-    made = [
-        NewEvent(
-            f"{user}-{n}", f"i{n}", 1000 + (n if n != 1 else -5), *(("rating", 2.5) * (n == 2))
-        )
-        for n in range(count)
-    ]
+    made = [NewEvent(f"{user}-{n}", f"i{n}", 995 if n == 1 else 1000 + n) for n in range(count)]
+    made[2:3] = [one._replace(type="rating", value=2.5) for one in made[2:3]]
     return UserId(user), made
 
 
