@@ -56,12 +56,12 @@ def _train(plan: Plan, console: Console) -> Bundle:
         f"Training on {log.report.events:,} synthetic events over {plan.items:,} items",
         highlight=False,
     )
-    model = MODEL | SHAPES[plan.shape]
+    model = {**MODEL, **SHAPES[plan.shape]}
     reach = model["layers"] * (model["window"] - 1) + 1
     options = FitOptions(
         seed=plan.seed,
         epochs=plan.epochs,
-        variant=Variant("auto", model | {"length": max(reach, 100)}),
+        variant=Variant("auto", {**model, "length": max(reach, 100)}),
         # A log of minutes: what is left of an interrupted training is not worth a question.
         unfinished="restart",
         replace=True,

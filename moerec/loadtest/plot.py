@@ -25,12 +25,12 @@ def write_plot(path: Path, report: Report) -> None:
     kind of picture; UsageError for one that there is not, StorageError if the disk refuses."""
     from matplotlib.figure import Figure
 
-    loads = [load for load in report.loads if load.rate is not None and load.percentiles_ms]
+    loads = [load for load in report.loads if load.percentiles_ms]
+    rates = [load.rate for load in loads if load.rate is not None]
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for name in SHOWN:
-        rates = [load.rate for load in loads]
-        times = [load.percentiles_ms[name] for load in loads]
+        times = [load.percentiles_ms[name] for load in loads if load.rate is not None]
         axes.plot(rates, times, marker="o", label=name)
     axes.set_xlabel("requests offered a second")
     axes.set_ylabel("latency from the due time, ms")
