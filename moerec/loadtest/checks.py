@@ -17,7 +17,8 @@ from moerec.loadtest.requests import read_path
 from moerec.loadtest.service import Client, Service
 from moerec.loadtest.traffic import draw_users
 from moerec.loadtest.users import user_id
-from moerec.models.loading import load_model
+from moerec.models.attention import WindowAttention
+from moerec.models.loading import choose_device, load_model
 from moerec.store.interfaces import EventStore
 from moerec.types import UserId
 
@@ -26,6 +27,9 @@ HISTORY: Final = 10_000
 
 TOLERANCE: Final = 1e-4
 """Between a score as it was served and the reference's; nearer ones may stand in either order."""
+
+ROUNDED_TOLERANCE: Final = 0.02
+"""The same where states are kept in 8 bits: a coordinate between two steps may go to either of them."""
 
 AT_ONCE: Final = 16
 
@@ -61,12 +65,13 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Fresh lists beside the reference's: `equal` item by item, `close` within `TOLERANCE`, `different`."""
+    """Fresh lists beside the reference's: `equal` item by item, `close` within `tolerance`, `different`."""
 
     lists: int
     equal: int
     close: int
     different: int
+    tolerance: float = TOLERANCE
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -93,10 +98,16 @@ def check_content(
     plan: Plan, service: Service, bundle: Bundle, store: EventStore, lists: int
 ) -> Content:
     """Ask for lists of users drawn as in the load, one at a time while nobody else asks, and make each
-    anew from the stored history by the model's own code."""
+    anew from the stored history by the model's own code, which rounds as the engine does."""
     draw = np.random.default_rng([plan.seed, 7])
     users = [user_id(number) for number in draw_users(plan, draw, lists).tolist()]
-    scorer = ModelScorer(load_model(bundle.config, bundle.weights()))
+    model = load_model(bundle.config, bundle.weights())
+    rounded = service.state_type == "int8" and choose_device(service.device).type == "cpu"
+    for module in model.modules():
+        if isinstance(module, WindowAttention):
+            module.rounds = rounded
+    scorer = ModelScorer(model)
+    tolerance = ROUNDED_TOLERANCE if rounded else TOLERANCE
     counts = {"equal": 0, "close": 0, "different": 0}
     with Client(service.target) as client:
         for first in range(0, len(users), AT_ONCE):
@@ -106,8 +117,8 @@ def check_content(
             scores = scorer.scores(histories, [history.items for history in histories])
             best = top_items(scores, histories, plan.k)
             for items, row, wanted in zip(served, scores, best, strict=True):
-                counts[compare(bundle, items, row, wanted)] += 1
-    return Content(len(users), **counts)
+                counts[compare(bundle, items, row, wanted, tolerance)] += 1
+    return Content(len(users), **counts, tolerance=tolerance)
 
 
 def compare(
@@ -115,15 +126,16 @@ def compare(
     served: Sequence[Listed],
     scores: np.ndarray[Any, np.dtype[np.float32]],
     wanted: np.ndarray[Any, np.dtype[np.int32]],
+    tolerance: float = TOLERANCE,
 ) -> str:
     """ "equal", "close" or "different": a served list beside all `scores` [V + 1] and the best items."""
     indexes = bundle.id_map.indexes([item.item_id for item in served])
     gaps = np.abs(scores[indexes] - np.array([item.score for item in served], np.float32))
-    if len(served) != len(wanted) or not (gaps <= TOLERANCE).all():
+    if len(served) != len(wanted) or not (gaps <= tolerance).all():
         return "different"
     if (indexes == wanted).all():
         return "equal"
-    near = np.abs(scores[indexes] - scores[wanted]) <= TOLERANCE
+    near = np.abs(scores[indexes] - scores[wanted]) <= tolerance
     return "close" if near.all() and len(set(indexes.tolist())) == len(wanted) else "different"
 
 

@@ -118,7 +118,8 @@ class Report:
             yield (
                 f"answers: {self.form.lists} lists under load looked at, {self.form.wrong} of a wrong form; "
                 f"{self.content.lists} fresh ones compared with the model's own code: {self.content.equal} "
-                f"equal, {self.content.close} within rounding, {self.content.different} different"
+                f"equal, {self.content.close} within {self.content.tolerance:g}, "
+                f"{self.content.different} different"
             )
 
     def _memory(self) -> Iterator[str]:

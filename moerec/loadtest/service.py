@@ -81,10 +81,16 @@ class Service(Watched):
     """The gateway and the engine."""
 
     def __init__(
-        self, supervisor: Supervisor, target: Target, lines: deque[str], engine: "EngineInfo"
+        self,
+        supervisor: Supervisor,
+        target: Target,
+        lines: deque[str],
+        engine: "EngineInfo",
+        settings: Settings,
     ) -> None:
         super().__init__(supervisor, target, lines)
         self.engine_info = engine
+        self.state_type, self.device = settings.state_type, settings.device
 
     def counters(self) -> dict[str, float]:
         """`COUNTERS` as they stand."""
@@ -141,7 +147,9 @@ def serving(plan: Plan, bundle: Path, database_url: str) -> Iterator[Service]:
             BackgroundService(supervisor),
             closing(EngineInfo(settings.engine_address)) as engine,
         ):
-            yield Service(supervisor, Target(HOST, port, plan.target.token), lines, engine)
+            yield Service(
+                supervisor, Target(HOST, port, plan.target.token), lines, engine, settings
+            )
 
 
 @contextmanager
