@@ -38,7 +38,8 @@ class Measured:
     `rate` is what was offered, requests a second, None in a closed loop. `percentiles_ms` are p50, p90,
     p99, p99.9, mean and max. `errors` by kind, only those that are not 0. `cpu_us` is processor time a
     request by process, the generator's too; `rss_bytes` is memory at the end. `late_ms` is the p99 of how
-    late an open loop sent. `engine` is what the engine says of itself afterwards.
+    late an open loop sent. `engine` is what each engine says of itself
+    afterwards.
     """
 
     name: str

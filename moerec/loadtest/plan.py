@@ -124,6 +124,7 @@ class Plan:
             "events: new ones, one a request, users drawn the same way, items uniformly",
             f"{self.connections} connections, kept alive, no pipelining; one machine for all processes",
             "answers are made for each request: none comes from a cache",
+            "a user may ask as often as wanted, unless MOEREC_USER_RATE says otherwise",
             "open loop: Poisson arrivals, latency from the moment a request was due, not sent",
             "the generator's share of the processor is shown, and not subtracted",
         ]

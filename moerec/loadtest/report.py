@@ -15,8 +15,6 @@ from moerec.loadtest.loads import Measured
 from moerec.loadtest.machine import about, versions
 from moerec.loadtest.plan import Plan
 
-PROCESSES = ("gateway", "engine", "ceiling", "generator")
-
 
 @dataclass(slots=True)
 class Report:
@@ -130,8 +128,10 @@ class Report:
             f"{name} {size / 2**20:,.0f} MiB" for name, size in last.rss_bytes.items()
         )
         yield f"memory: {sizes}"
-        if last.engine:
-            yield "engine: " + ", ".join(f"{name} {value}" for name, value in last.engine.items())
+        for engine, said in last.engine.items():
+            counters = said.get("counters") or {}
+            facts = {name: value for name, value in said.items() if name != "counters"} | counters
+            yield f"{engine}: " + ", ".join(f"{name} {value}" for name, value in facts.items())
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -174,5 +174,5 @@ def _cells(load: Measured) -> list[str]:
         *("-" if time is None else f"{time:.1f}" for time in times),
         f"{load.counters['fallbacks']:.0f}" if "fallbacks" in load.counters else "-",
         errors or "0",
-        ", ".join(f"{name} {load.cpu_us[name]:.0f}" for name in PROCESSES if name in load.cpu_us),
+        ", ".join(f"{name} {spent:.0f}" for name, spent in load.cpu_us.items()),
     ]

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,16 @@ from moerec.loadtest.plan import Plan, Target
 from moerec.process.background import BackgroundService
 from moerec.process.children import ChildSpec
 from moerec.process.ports import next_free, require_free
-from moerec.process.serve import check, make_supervisor, private_socket
+from moerec.process.serve import check, engine_names, make_supervisor, private_socket
 from moerec.process.supervisor import Supervisor, http_ready
-from moerec.settings import Settings
+from moerec.settings import PREFIX, Settings
 from moerec.transport.client import GrpcEngineClient
 from moerec.transport.frames import InfoReply, InfoRequest
 
 TIMEOUT_S: Final = 30.0
 LAST_LINES: Final = 30
+UNLIMITED: Final = f"{PREFIX}USER_RATE"
+
 COUNTERS: Final = {
     "fallbacks": "moerec_fallbacks_total",
     "pushes_failed": "moerec_event_pushes_failed_total",
@@ -105,28 +107,49 @@ class Service(Watched):
 
 
 class EngineInfo:
-    """Asks the engine what it says of itself. One event loop for all questions: gRPC minds others."""
+    """Asks the engines what they say of themselves. One event loop for all questions: gRPC minds others."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, addresses: Sequence[str]) -> None:
         self._runner = asyncio.Runner()
-        self._client = self._runner.run(_client(address))
+        names = engine_names(len(addresses))
+        self._clients = {
+            name: self._runner.run(_client(address))
+            for name, address in zip(names, addresses, strict=True)
+        }
 
-    def __call__(self) -> dict[str, Any]:
-        """All fields of its answer, or why there is none."""
+    def __call__(self) -> dict[str, dict[str, Any]]:
+        """All fields of each one's answer, or why there is none."""
+        return {name: self._ask(client) for name, client in self._clients.items()}
+
+    def _ask(self, client: GrpcEngineClient) -> dict[str, Any]:
         try:
-            reply = self._runner.run(self._client.ask(InfoRequest(), TIMEOUT_S))
+            reply = self._runner.run(client.ask(InfoRequest(), TIMEOUT_S))
         except EngineUnavailableError as error:
             return {"unavailable": error.message}
         return msgspec.structs.asdict(reply) if isinstance(reply, InfoReply) else {}
 
     def close(self) -> None:
-        """Lets go of the connection."""
-        self._runner.run(self._client.close())
+        """Lets go of the connections."""
+        for client in self._clients.values():
+            self._runner.run(client.close())
         self._runner.close()
 
 
 async def _client(address: str) -> GrpcEngineClient:
     return GrpcEngineClient(address)
+
+
+@contextmanager
+def _unlimited() -> Iterator[None]:
+    """No limit for a user, unless the environment names one: the most frequent one is every tenth request."""
+    if UNLIMITED in os.environ:
+        yield
+        return
+    os.environ[UNLIMITED] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[UNLIMITED]
 
 
 @contextmanager
@@ -139,13 +162,13 @@ def serving(plan: Plan, bundle: Path, database_url: str) -> Iterator[Service]:
     port = plan.target.port or next_free(HOST, 0)
     settings = Settings.load(bundle=bundle, database_url=database_url, host=HOST, port=port)
     check(settings)
-    with private_socket(settings) as settings:
+    with _unlimited(), private_socket(settings) as settings:
         supervisor = make_supervisor(
             settings, lines.append, lambda name, line: lines.append(f"{name:<7} | {line}")
         )
         with (
             BackgroundService(supervisor),
-            closing(EngineInfo(settings.engine_address)) as engine,
+            closing(EngineInfo(settings.engine_addresses)) as engine,
         ):
             yield Service(
                 supervisor, Target(HOST, port, plan.target.token), lines, engine, settings

@@ -29,7 +29,7 @@ def a_load(name: str, rate: float | None = None, **other: object) -> Measured:
         percentiles_ms=LATENCIES,
         rss_bytes={"gateway": 100 << 20, "engine": 300 << 20},
         rate=rate,
-        engine={"hot_users": 50},
+        engine={"engine": {"hot_users": 50, "counters": {"evicted": 3.0}}},
         **given,  # type: ignore[arg-type]
     )
 
