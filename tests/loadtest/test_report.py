@@ -29,7 +29,8 @@ def test_everything_is_said() -> None:
         "300 items", "busiest expert 14.0%", "2.26 experts a token (budget 2.25)", "loaded by an earlier run",
         "100 bytes an event", "open loop, 25%", "7 status 503", "gateway 90, engine 70, generator 30",
         "Zipf(1) among 50 users", "no pipelining", "not subtracted", "most frequent last",
-        "reaches 100.0% of it", "3.1 ms (p50), 7.5 ms (p99)", "9 of 10", "engine 300 MiB", "engine: hot_users 50, evicted 3.0",
+        "reaches 100.0% of it", "3.1 ms (p50), 7.5 ms (p99)", "9 of 10", "engine 300 MiB",
+        "engine: hot_users 50, evicted 3.0",
         "29 equal, 1 within 0.0001, 0 different",
     ):  # fmt: skip
         assert part in text, part

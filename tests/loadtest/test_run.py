@@ -69,6 +69,7 @@ def test_loads_on_the_real_service(tmp_path: Path) -> None:
         assert "engine  | " in died.value.remedy
 
 
+@pytest.mark.slow
 def test_the_ceiling_has_answers_of_the_size_it_is_told(tmp_path: Path) -> None:
     plan = a_plan(tmp_path)
     loads = Loads(plan, ["i1"], tmp_path)
