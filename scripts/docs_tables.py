@@ -32,6 +32,7 @@ FOLDERS = {
     "moerec/observability": "metrics and logs",
     "moerec/process": "the supervisor behind `moerec serve`",
     "moerec/process/demo": "`moerec demo`",
+    "moerec/loadtest": "the load generator and the report behind `moerec bench`",
 }
 WITHOUT_DOCSTRING = {
     "moerec/data/demo/films.csv": "Title, year, genres, director and renown of each film.",

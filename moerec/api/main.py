@@ -11,6 +11,7 @@ from typing import Any, Final
 import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp
 
 from moerec import __version__
 from moerec.api.description import describe
@@ -92,22 +93,27 @@ def main() -> int:
     except MoerecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="on",
-            timeout_graceful_shutdown=settings.shutdown_s,
-        )
-    )
+    server = make_server(app, settings.shutdown_s)
     # uvicorn raises the signal again when it is done; then the process shall end with exit code 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _already_shut_down)
     logger.info("Listening on http://%s:%d", *listener.getsockname()[:2])
     server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def make_server(app: ASGIApp, shutdown_s: int) -> uvicorn.Server:
+    """The server of the gateway, which gives requests under way `shutdown_s` seconds at its end."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=shutdown_s,
+        )
+    )
 
 
 def _already_shut_down(*_: Any) -> None:  # noqa: ANN401 - a signal handler

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from moerec import __version__
+from moerec.cli.bench import add_bench
 from moerec.cli.data import add_data
 from moerec.cli.learn import add_evaluate, add_recommend, add_train
 from moerec.cli.live import add_demo, add_import, add_serve
@@ -56,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_serve,
         add_token,
         add_data,
+        add_bench,
     ):
         add(verbs)
     return parser

@@ -1,6 +1,6 @@
 """The event store in a SQL database: SQLite now, written so that PostgreSQL is one more dialect."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from moerec.errors import SettingsError, StorageError
+from moerec.store.bulk import NewHistory, insert_histories
 from moerec.store.interfaces import Appended, StoreCounts
 from moerec.store.tables import SCHEMA_VERSION, events, metadata, store_state, users
 from moerec.types import Event, ItemId, StoredEvent, UserId
@@ -126,6 +127,15 @@ class SqlEventStore:
             return []
         with self._transaction() as connection:
             return _append(connection, events_in)
+
+    def load(self, histories: Iterable[NewHistory]) -> int:
+        """Stores histories of users who have none yet, in ONE transaction; how many events there were.
+
+        The store is afterwards what `append` of the same events, user after user, would have made of it.
+        StorageError, and nothing is stored, if one of the users or events is there already.
+        """
+        with self._transaction() as connection:
+            return insert_histories(connection, histories)
 
     def history(self, user_id: UserId, limit: int) -> list[StoredEvent]:
         """See EventStore."""
@@ -307,6 +317,8 @@ def _storage_errors(name: str) -> Iterator[None]:
 def _remedy(cause: str) -> str:
     if "full" in cause:
         return "Make room on the disk; nothing was half-written."
+    if "UNIQUE" in cause:
+        return "Histories can be loaded for users without events only; `moerec import events` takes any."
     if "not a database" in cause:
         return "Name another file in MOEREC_DATABASE_URL, or move this one away."
     return ""

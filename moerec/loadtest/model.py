@@ -1,0 +1,89 @@
+"""The bundle of a run: the one that is given, or one trained on a synthetic log and kept."""
+
+from typing import Final
+
+from rich.console import Console
+
+from moerec.artifacts.bundle import Bundle, read_bundle
+from moerec.errors import ArtifactError
+from moerec.loadtest.plan import SHAPES, Plan
+from moerec.loadtest.synthetic import World, training_log
+
+EVENTS_AN_ITEM: Final = 5
+"""Training events of an item, on the mean."""
+
+LEAST_EVENTS: Final = 50_000
+"""Training events of a small catalogue."""
+
+MODEL: Final = {
+    "experts": 8,
+    "expert_dim": 128,
+    "window": 50,
+    "batch_events": 2048,
+    "validation_users": 1000,
+}
+"""What both shapes have in common."""
+
+
+def item_ids(count: int) -> list[str]:
+    """The ids of a synthetic catalogue, in the order of strings."""
+    return [f"i{number:07}" for number in range(count)]
+
+
+def prepared_bundle(plan: Plan, console: Console) -> Bundle:
+    """The plan's bundle, trained now if it has not been yet. Raises what training refuses."""
+    if plan.bundle is not None:
+        return read_bundle(plan.bundle)
+    if plan.bundle_path.exists():
+        try:
+            return read_bundle(plan.bundle_path)
+        except ArtifactError:
+            console.print("The bundle of an earlier run is of no use here: it is trained again.")
+    return _train(plan, console)
+
+
+def _train(plan: Plan, console: Console) -> Bundle:
+    # Torch comes with these, and is not needed where the bundle exists.
+    from moerec.data.interactions import from_frame
+    from moerec.training.display import TrainingDisplay
+    from moerec.training.fit import FitOptions, fit_bundle
+    from moerec.training.interrupt import TrainingInterrupted
+    from moerec.training.presets import Variant
+
+    world = World(item_ids(plan.items), plan.seed)
+    log = from_frame(training_log(world, max(plan.items * EVENTS_AN_ITEM, LEAST_EVENTS), plan.seed))
+    console.print(
+        f"Training on {log.report.events:,} synthetic events over {plan.items:,} items",
+        highlight=False,
+    )
+    model = {**MODEL, **SHAPES[plan.shape]}
+    reach = model["layers"] * (model["window"] - 1) + 1
+    options = FitOptions(
+        seed=plan.seed,
+        epochs=plan.epochs,
+        variant=Variant("auto", {**model, "length": max(reach, 100)}),
+        # A log of minutes: what is left of an interrupted training is not worth a question.
+        unfinished="restart",
+        replace=True,
+    )
+    try:
+        with TrainingDisplay(console) as display:
+            return fit_bundle(log, plan.bundle_path, options=options, watch=display.update)
+    except TrainingInterrupted as error:
+        error.remedy = "The same command begins the training again."
+        raise
+
+
+def routing_of(bundle: Bundle) -> dict[str, float]:
+    """How the experts were used in the epoch that was kept: `largest_share` of a layer's work, and
+    `mean_experts` of a token beside the `budget`; empty if the bundle does not say."""
+    training = bundle.manifest.training
+    records, best = training.get("epoch_records"), training.get("best_epoch")
+    if not isinstance(records, list) or not isinstance(best, int) or not records:
+        return {}
+    kept = records[min(best, len(records)) - 1]
+    return {
+        "largest_share": float(kept["largest_share"]),
+        "mean_experts": float(kept["mean_experts"]),
+        "budget": float(bundle.config["mean_experts"]),
+    }
