@@ -80,7 +80,10 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
         help="of the closed loops: wrk where it is installed (auto, default), or our own",
     )
     group.add_argument("--port", type=port, default=0, help="of the service (default: a free one)")
-    group.add_argument("--token", help="goes with each request: Authorization: Bearer TOKEN")
+    group.add_argument(
+        "--token",
+        help="goes with each request (default: one made for this run)",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:

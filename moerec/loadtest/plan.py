@@ -37,8 +37,7 @@ Mix = tuple[int, int]
 class Target:
     """Where requests go, and what each of them carries.
 
-    `token` goes with every request as `Authorization: Bearer TOKEN`; the service's own settings are those
-    of the environment.
+    `token` goes with every request as `Authorization: Bearer TOKEN`; without one the bench signs its own.
     """
 
     host: str = "127.0.0.1"
@@ -124,7 +123,8 @@ class Plan:
             "events: new ones, one a request, users drawn the same way, items uniformly",
             f"{self.connections} connections, kept alive, no pipelining; one machine for all processes",
             "answers are made for each request: none comes from a cache",
-            "a user may ask as often as wanted, unless MOEREC_USER_RATE says otherwise",
+            "each request carries a token, which is verified (remembered after the first time), and is "
+            "counted against its user's limit, which nobody reaches unless MOEREC_USER_RATE is set",
             "open loop: Poisson arrivals, latency from the moment a request was due, not sent",
             "the generator's share of the processor is shown, and not subtracted",
         ]

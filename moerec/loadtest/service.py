@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final
 
 import msgspec
 import psutil
 
+from moerec.api.tokens import signed
 from moerec.errors import EngineUnavailableError, ServiceError
 from moerec.loadtest.ceiling import HOST
 from moerec.loadtest.plan import Plan, Target
@@ -29,7 +31,11 @@ from moerec.transport.frames import InfoReply, InfoRequest
 
 TIMEOUT_S: Final = 30.0
 LAST_LINES: Final = 30
-UNLIMITED: Final = f"{PREFIX}USER_RATE"
+GENEROUS: Final = {"USER_RATE": "1000000", "USER_BURST": "1000000"}
+"""Limits that nobody reaches, the most frequent user being every tenth request. All are counted."""
+
+ALLOWED: Final = ("recommend", "events")
+TOKEN_S: Final = 86_400
 
 COUNTERS: Final = {
     "fallbacks": "moerec_fallbacks_total",
@@ -140,16 +146,26 @@ async def _client(address: str) -> GrpcEngineClient:
 
 
 @contextmanager
-def _unlimited() -> Iterator[None]:
-    """No limit for a user, unless the environment names one: the most frequent one is every tenth request."""
-    if UNLIMITED in os.environ:
-        yield
-        return
-    os.environ[UNLIMITED] = "0"
+def _guarded(plan: Plan) -> Iterator[str | None]:
+    """Until the block ends the environment makes the service verify tokens and count requests by user.
+
+    What the environment says already stays. Yields the token for the requests: the plan's own, or one
+    for all users, signed with a secret that is made here.
+    """
+    secret = None if plan.target.token else f"{PREFIX}JWT_SECRET"
+    more = {PREFIX + name: value for name, value in GENEROUS.items()}
+    more |= {secret: token_hex(32)} if secret else {}
+    added = {name: value for name, value in more.items() if name not in os.environ}
+    os.environ.update(added)
     try:
-        yield
+        yield (
+            signed(os.environ[secret], "bench", ALLOWED, TOKEN_S, {})
+            if secret
+            else plan.target.token
+        )
     finally:
-        del os.environ[UNLIMITED]
+        for name in added:
+            del os.environ[name]
 
 
 @contextmanager
@@ -162,7 +178,7 @@ def serving(plan: Plan, bundle: Path, database_url: str) -> Iterator[Service]:
     port = plan.target.port or next_free(HOST, 0)
     settings = Settings.load(bundle=bundle, database_url=database_url, host=HOST, port=port)
     check(settings)
-    with _unlimited(), private_socket(settings) as settings:
+    with _guarded(plan) as token, private_socket(settings) as settings:
         supervisor = make_supervisor(
             settings, lines.append, lambda name, line: lines.append(f"{name:<7} | {line}")
         )
@@ -170,9 +186,7 @@ def serving(plan: Plan, bundle: Path, database_url: str) -> Iterator[Service]:
             BackgroundService(supervisor),
             closing(EngineInfo(settings.engine_addresses)) as engine,
         ):
-            yield Service(
-                supervisor, Target(HOST, port, plan.target.token), lines, engine, settings
-            )
+            yield Service(supervisor, Target(HOST, port, token), lines, engine, settings)
 
 
 @contextmanager
