@@ -30,6 +30,7 @@ from moerec.artifacts.bundle import read_bundle
 from moerec.data.interactions import read_interactions
 from moerec.data.sequences import build_histories
 from moerec.data.split import hold_out
+from moerec.engine.counters import Counters
 from moerec.engine.encoders import StreamedEncoder
 from moerec.engine.kernels.rows import Limits
 from moerec.engine.policy import WINDOW, ExpertPolicy
@@ -136,7 +137,7 @@ def answer(
     asked: Asked, traffic: list[int], policy: ExpertPolicy, wish: int | None, window: int
 ) -> Answers:
     """All of the traffic, a frame at a time."""
-    rows, answers = QueryRows(asked.encoder, policy), Answers()
+    rows, answers = QueryRows(asked.encoder, policy, Counters()), Answers()
     for first in range(0, len(traffic), FRAME):
         users = traffic[first : first + FRAME]
         states = [replace(asked.states[user], taste=None, limited=None) for user in users]
