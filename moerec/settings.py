@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     """Where the engine computes; `auto` takes a GPU where there is one."""
 
     arena_mib: int = Field(default=4096, ge=1)
-    """Memory for the attention states of the users that the engine has met lately, MiB, taken as they come;
+    """Memory for the attention states of the users that an engine has met lately, MiB, taken as they come;
     their seen items (4 bytes each, at most 80 kB a user) come on top."""
 
     state_type: Literal["int8", "float32"] = "int8"

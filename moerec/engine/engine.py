@@ -115,7 +115,9 @@ class Engine:
         if self._device.type != "cpu":
             replayed = ReplayEncoder(self._model, self._items, self._counters)
             return replayed, TorchRetrieval(self._model, self._items)
-        index = None if users is None else make_index(self._items, users)
+        # Where "liked" orders the best two hundred, all of them have to be found.
+        shallow = self._model.liked is None or self._model.liked.weight == 0
+        index = make_index(self._items, users) if users is not None and shallow else None
         retrieval = CompiledRetrieval(self._model, self._items, index)
         if not is_streamable(self._model.config):
             return ReplayEncoder(self._model, self._items, self._counters), retrieval

@@ -32,11 +32,17 @@ ITEM_COST: Final = 4.0
 USERS_A_CLUSTER: Final = 3
 """At least so many, or there are fewer clusters."""
 
+DEPTH: Final = 50
+"""So many of the nearest items the lists are made for: those of a list, and those that it leaves out."""
+
 RECALL: Final = 0.995
-"""Of the exact ten nearest; what the lists are made long enough for."""
+"""Of the exact `DEPTH` nearest; what the lists are made long enough for."""
 
 LONGEST: Final = 1 / 8
 """Of the catalogue in a cluster's list, at most."""
+
+MOST_PLACES: Final = 8_192
+"""In a cluster's list, at most: a larger index would take long to make, and longer to read."""
 
 CHECKED: Final = 512
 ROUNDS: Final = 8
@@ -49,6 +55,7 @@ def no_index(dim: int) -> Index:
         np.zeros((0, dim), np.float32),
         np.zeros((0, 0), np.int32),
         np.zeros((0, dim), np.int8),
+        0,
         0,
     )
 
@@ -66,13 +73,13 @@ def make_index(items_VD: Tensor, users_UD: NDArray[np.floating[Any]], seed: int 
     if len(items_VD) <= LEAST_ITEMS or clusters < max(PROBES):
         return no_index(items_VD.shape[1])
     centroids = _centroids(learned, clusters)
-    lists = _lists(items_VD, centroids, int(LONGEST * len(items_VD)))
+    lists = _lists(items_VD, centroids, min(int(LONGEST * len(items_VD)), MOST_PLACES))
     chosen = _cheapest(items_VD, centroids, lists, checked)
     if chosen is None:
         return no_index(items_VD.shape[1])
     probes, length = chosen
     kept = np.ascontiguousarray(lists[:, :length].numpy().astype(np.int32))
-    return Index(np.ascontiguousarray(centroids.numpy()), kept, codes(items_VD), probes)
+    return Index(np.ascontiguousarray(centroids.numpy()), kept, codes(items_VD), probes, DEPTH)
 
 
 def codes(items_VD: Tensor) -> NDArray[np.int8]:
@@ -109,17 +116,23 @@ def _cheapest(
 
     None if nothing does, or nothing at less than reading everything.
     """
-    wanted_U10 = (users_UD @ items_VD[1:].T).topk(10, dim=1).indices.to(torch.int32) + 1
-    probed_UP = (users_UD @ centroids_CD.T).topk(max(PROBES), dim=1).indices
-    ranks_UP10 = torch.stack(
+    wanted_Un = torch.cat(
         [
-            _ranks(lists_CN[probed], wanted)
-            for probed, wanted in zip(probed_UP, wanted_U10, strict=True)
+            (some_uD @ items_VD[1:].T).topk(DEPTH, dim=1).indices + 1
+            for some_uD in torch.split(users_UD, AT_ONCE)
+        ]
+    )
+    probed_UP = (users_UD @ centroids_CD.T).topk(max(PROBES), dim=1).indices
+    place_V = torch.full((len(items_VD),), lists_CN.shape[1], dtype=torch.int64)
+    ranks_UPn = torch.stack(
+        [
+            _ranks(lists_CN[probed], wanted, place_V)
+            for probed, wanted in zip(probed_UP, wanted_Un, strict=True)
         ]
     )
     best, choice = float(len(items_VD)), None
     for probes in PROBES:
-        needed = ranks_UP10[:, :probes].amin(1).flatten().sort().values
+        needed = ranks_UPn[:, :probes].amin(1).flatten().sort().values
         length = int(needed[int(RECALL * len(needed))]) + 1
         if length > lists_CN.shape[1]:
             continue
@@ -131,9 +144,15 @@ def _cheapest(
     return choice
 
 
-def _ranks(lists_PN: Tensor, wanted_10: Tensor) -> Tensor:
-    """At which place of each list each of the wanted items stands; beyond its end where it does not."""
-    length = lists_PN.shape[1]
-    is_there_PN10 = lists_PN[..., None] == wanted_10
-    places_P10 = is_there_PN10.int().argmax(1)
-    return torch.where(is_there_PN10.any(1), places_P10, length)
+def _ranks(lists_PN: Tensor, wanted_n: Tensor, place_V: Tensor) -> Tensor:
+    """At which place of each list each of the wanted items stands; beyond its end where it does not.
+
+    `place_V` is one beyond the end for each item, before and after.
+    """
+    beyond, order = lists_PN.shape[1], torch.arange(lists_PN.shape[1])
+    ranks = []
+    for list_N in lists_PN.long():
+        place_V[list_N] = order
+        ranks.append(place_V[wanted_n])
+        place_V[list_N] = beyond
+    return torch.stack(ranks)

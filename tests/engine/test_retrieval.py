@@ -112,8 +112,9 @@ def both(model: MoERecommender) -> tuple[CompiledRetrieval, TorchRetrieval, Tens
 
 
 @torch.inference_mode()
-def indexed(model: MoERecommender, length: int, clusters: int = 12) -> CompiledRetrieval:
-    """With an index whose lists hold `length` items each, chosen at random, and 3 clusters are probed."""
+def indexed(model: MoERecommender, length: int, depth: int = 1_000) -> CompiledRetrieval:
+    """With an index of 12 clusters with `length` items each, chosen at random, of which 3 are probed."""
+    clusters = 12
     items = model.item_vectors()
     draw = np.random.default_rng(5)
     index = Index(
@@ -123,6 +124,7 @@ def indexed(model: MoERecommender, length: int, clusters: int = 12) -> CompiledR
         ),
         codes(items),
         3,
+        depth,
     )
     return CompiledRetrieval(model, items, index)
 
@@ -223,6 +225,22 @@ def test_lists_through_an_index_keep_what_lists_promise() -> None:
             score_of = dict(zip(all_items, all_scores, strict=True))
             assert scores == pytest.approx([score_of[item] for item in items], abs=2e-6)
             assert scores == sorted(scores, reverse=True)
+
+
+def test_where_much_is_left_out_nearby_everything_is_read() -> None:
+    """Who had seen a hundred of the items around them got what was left of their clusters' lists: items from
+    far away, where a full search finds nearer ones."""
+    model = model_of(NO_TABLE)
+    exact, _, _ = both(model)
+    through = indexed(model, 100, depth=30)
+    tastes = [taste_of(model, seed) for seed in range(20)]
+    best = [items for items, _ in listed_by(exact, tastes, [[]] * 20, [100] * 20)]
+    for left_out, size in ((100, 10), (0, 31)):
+        out = [items[:left_out] for items in best]
+        found = listed_by(through, tastes, out, [size] * 20)
+        assert found == listed_by(exact, tastes, out, [size] * 20)
+    near = listed_by(through, tastes, [[]] * 20, [10] * 20)
+    assert near != listed_by(exact, tastes, [[]] * 20, [10] * 20)
 
 
 def test_a_list_through_an_index_does_not_depend_on_its_batch() -> None:

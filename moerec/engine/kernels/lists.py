@@ -83,7 +83,7 @@ def best_items(
             clusters_C, marks_V = cosines_4C[row % 4], scratch.marks_V
             near = nearby(index, vectors_VD, user_D, clusters_C, marks_V, number, items, keys)
             if near < size:
-                # The clusters' lists are used up: by exclusions, or by a very long list.
+                # The index does not reach so far.
                 multiply(asked.users_BD[row : row + 1], vectors_VD, cosines_4V)
                 cosines_V = cosines_4V[0]
         if near < size:

@@ -21,13 +21,15 @@ class Index(NamedTuple):
     * `centroids_CD` of length 1; without clusters all items are to be read;
     * `lists_CN`: each cluster's items;
     * `codes_VD`: the items' vectors in steps of one size;
-    * `probes`: so many clusters are looked through.
+    * `probes`: so many clusters are looked through;
+    * `depth`: the lists are made for so many of the nearest items, those that are left out among them.
     """
 
     centroids_CD: Floats
     lists_CN: NDArray[np.int32]
     codes_VD: NDArray[np.int8]
     probes: int
+    depth: int
 
 
 @compiled
@@ -41,7 +43,11 @@ def nearby(
     items_n: Ints,
     keys_n: Floats,
 ) -> int:
-    """As `lists.nearest`, among the items of the clusters that `cosines_C` says are the nearest."""
+    """As `lists.nearest`, among the items of the clusters that `cosines_C` says are the nearest.
+
+    0 where that would go deeper than the index is made for: for a very long list, or when many of the items
+    nearby are to be left out, those that would take their places are further away than its lists reach.
+    """
     probed, nearness = np.empty(index.probes, np.int64), np.empty(index.probes, np.float32)
     probes = 0
     for cluster in range(len(cosines_C)):
@@ -49,12 +55,13 @@ def nearby(
             probes = offer(probed, nearness, probes, cluster, cosines_C[cluster])
     kept = 2 * len(items_n) + 20
     rough_items, rough_keys = np.empty(kept, np.int64), np.empty(kept, np.float32)
-    rough, worst = 0, np.float32(-np.inf)
+    rough, left_out, worst = 0, 0, np.float32(-np.inf)
     for probe in range(probes):
         list_N = index.lists_CN[probed[probe]]
         for place in range(len(list_N)):
             item = list_N[place]
             if marks_V[item] >= list_number:
+                left_out += marks_V[item] == list_number
                 continue
             marks_V[item] = list_number + 1
             key = rough_dot(user_D, index.codes_VD[item])
@@ -63,6 +70,8 @@ def nearby(
             rough = offer(rough_items, rough_keys, rough, item, key)
             if rough == kept:
                 worst = rough_keys[0]
+    if len(items_n) + left_out > index.depth:
+        return 0
     count = 0
     for place in range(rough):
         item = rough_items[place]
