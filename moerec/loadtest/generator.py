@@ -208,6 +208,8 @@ class OpenLoop(Load):
                 break
             await asyncio.sleep(TICK_S)
         self._result.unanswered = len(self._queue) + len(self._due)
+        # They are given up: who becomes free now would send them, and they would count twice.
+        self._queue.clear()
 
     def _free(self, connection: Connection, now: float) -> None:
         if not self._queue:
