@@ -11,7 +11,8 @@
     |-- TokenError                  a token that is missing, expired or not valid
     |-- ServiceError                a process of `moerec serve` that cannot be kept alive
     `-- EngineUnavailableError      the engine did not answer in time (the gateway then falls back)
-        `-- EngineAwayError         nobody is there: another engine may be asked
+        |-- EngineAwayError         nobody is there: another engine may be asked
+        `-- EngineTooSlowError      somebody is there, but the time is over
 
 The command line prints `error: <message>` and the remedy, and ends with `exit_code`; the gateway turns
 `http_status` into a problem document in one place (`api/errors.py`).
@@ -117,3 +118,10 @@ class EngineUnavailableError(MoerecError):
 
 class EngineAwayError(EngineUnavailableError):
     """The engine is not connected, or went while it was asked."""
+
+
+class EngineTooSlowError(EngineUnavailableError):
+    """There was no answer within the `timeout_s` seconds that the caller gave."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"The engine did not answer within {1000 * timeout_s:.0f} ms.")

@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 import msgspec
 
-from moerec.errors import EngineAwayError, EngineUnavailableError
+from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
 from moerec.transport.frames import (
     FRAME_LIMIT,
     METHOD,
@@ -84,7 +84,7 @@ class LocalEngineClient:
             async with asyncio.timeout(timeout_s):
                 return await loop.run_in_executor(self._thread, self._answer, request)
         except TimeoutError:
-            raise _too_slow(timeout_s) from None
+            raise EngineTooSlowError(timeout_s) from None
 
     def _answer(self, request: Request) -> Reply:
         try:
@@ -274,11 +274,7 @@ _CHANNEL_OPTIONS: Final = [
 
 def _give_up(future: asyncio.Future[Reply], timeout_s: float) -> None:
     if not future.done():
-        future.set_exception(_too_slow(timeout_s))
-
-
-def _too_slow(timeout_s: float) -> EngineUnavailableError:
-    return EngineUnavailableError(f"The engine did not answer within {1000 * timeout_s:.0f} ms.")
+        future.set_exception(EngineTooSlowError(timeout_s))
 
 
 def _short(error: BaseException) -> str:

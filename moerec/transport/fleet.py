@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from moerec.errors import EngineAwayError
+from moerec.errors import EngineAwayError, EngineTooSlowError
 from moerec.transport.client import EngineClient, GrpcEngineClient
 from moerec.transport.frames import EventPush, RecommendRequest, Reply, Request
 from moerec.transport.hashing import Rendezvous
@@ -45,6 +45,9 @@ class EngineFleet:
                 reason = error.message
                 if isinstance(request, RecommendRequest):
                     request = msgspec.structs.replace(request, moved=True)
+            except EngineTooSlowError:
+                # It knows only of the time that was left for it.
+                raise EngineTooSlowError(timeout_s) from None
             finally:
                 self._under_way[place] -= 1
         raise EngineAwayError(f"None of {len(self._clients)} engines is there. {reason}")

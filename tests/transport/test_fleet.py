@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from moerec.errors import EngineAwayError, EngineUnavailableError
+from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
 from moerec.transport.client import EngineClient, GrpcEngineClient
 from moerec.transport.fleet import EngineFleet, connect
 from moerec.transport.frames import (
@@ -135,6 +135,16 @@ async def test_the_next_engine_gets_what_is_left_of_the_time(
     first.takes_s, first.fault = 0.2, EngineAwayError("died while it was asked")
     assert await answered_by(fleet, of_user("ann")) == second.name
     assert second.patience[0] < 0.85
+
+
+async def test_too_slow_names_the_time_that_was_asked_for(
+    fleet: EngineFleet, engines: dict[str, Scripted]
+) -> None:
+    """A caller who waited 50 ms read "not within 33 ms": what the first engine, which was away, had left."""
+    first, second = (engines[NAMES[place]] for place in Rendezvous(NAMES).of("ann")[:2])
+    first.fault, second.fault = EngineAwayError("gone"), EngineTooSlowError(0.033)
+    with pytest.raises(EngineTooSlowError, match="within 50 ms"):
+        await fleet.ask(of_user("ann"), 0.05)
 
 
 async def test_without_any_engine_the_last_reason_is_told(
