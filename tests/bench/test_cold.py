@@ -1,8 +1,6 @@
 """The cold items' protocol: nothing of them is trained on, and everything on them is asked for."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,14 +8,14 @@ import numpy as np
 import polars as pl
 
 from moerec.data.interactions import from_frame
+from tests.bench.script import BENCH, run_script
 from tests.logs import walking_log, with_histories
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "bench"))
+sys.path.insert(0, str(BENCH))
 
-from cold import AfterKnown, cold_rows, is_cold, questions, without_cold  # noqa: E402
+from cold import AfterKnown, cold_rows, is_cold, questions, without_cold
 
-from moerec.evaluation.baselines import Popularity  # noqa: E402
+from moerec.evaluation.baselines import Popularity
 
 
 def test_no_event_of_a_cold_item_is_left() -> None:
@@ -54,14 +52,7 @@ def test_a_row_each_for_the_cold_items_and_the_known_ones(tmp_path: Path) -> Non
     names = [f"item{number}" for number in range(30)]
     groups = [f"group{number % 15}" for number in range(30)]
     pl.DataFrame({"item_id": names, "categories": groups}).write_csv(items)
-    done = subprocess.run(
-        [sys.executable, "bench/cold.py", log, items, "--epochs", "2", "--json", figures],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script("cold.py", log, items, "--epochs", "2", "--json", figures)
     assert done.returncode == 0, done.stderr
     [run] = json.loads(figures.read_text())["runs"]
     assert set(run) == {

@@ -1,8 +1,6 @@
 """The benchmark of the encoder's cost: a mixture beside its twins, on the same events."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +9,8 @@ import torch
 from moerec.data.interactions import from_frame
 from moerec.training.fit import FitOptions, fit_bundle
 from moerec.training.presets import Variant
+from tests.bench.script import run_script
 from tests.logs import walking_log
-
-SCRIPT = Path(__file__).parents[2] / "bench" / "encoder_cost.py"
 
 
 def test_a_mixture_is_measured_beside_its_twins(tmp_path: Path) -> None:
@@ -22,11 +19,8 @@ def test_a_mixture_is_measured_beside_its_twins(tmp_path: Path) -> None:
     small = Variant(settings={"dim": 16, "expert_dim": 32})
     options = FitOptions(epochs=1, variant=small)
     bundle = fit_bundle(from_frame(walking_log()), tmp_path / "moe", options=options)
-    command = [sys.executable, str(SCRIPT), str(tmp_path / "log.csv"), str(bundle.path)]
     small_run = ["--tokens", "100", "--repeats", "3", "--json", str(tmp_path / "out.json")]
-    done = subprocess.run(
-        [*command, *small_run], capture_output=True, text=True, check=False, timeout=100
-    )
+    done = run_script("encoder_cost.py", tmp_path / "log.csv", bundle.path, *small_run)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     moe, total, active = found["batches"]["100"]

@@ -1,16 +1,13 @@
 """The benchmark of the expert policy: that the quota bites, and that what is unchanged stays unchanged."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from moerec.data.interactions import from_frame
 from moerec.training.fit import FitOptions, fit_bundle
 from moerec.training.presets import Variant
+from tests.bench.script import run_script
 from tests.logs import walking_log
-
-SCRIPT = Path(__file__).parents[2] / "bench" / "expert_policy.py"
 
 
 def test_shares_changes_and_quality_are_told(tmp_path: Path) -> None:
@@ -21,13 +18,7 @@ def test_shares_changes_and_quality_are_told(tmp_path: Path) -> None:
     )
     small = ["--tokens=640", "--window=128", "--quota=0.2", "--skew=20"]
     small += ["--json", str(tmp_path / "out.json")]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(bundle.path), str(tmp_path / "log.csv"), *small],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
+    done = run_script("expert_policy.py", bundle.path, tmp_path / "log.csv", *small)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert [row["answered by"] for row in rows] == ["the model alone", "quota 0.2", "budget 2"] * 2

@@ -1,17 +1,14 @@
 """The benchmark of lists: it measures, and says where there is no index."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 
 from moerec.data.interactions import from_frame
 from moerec.training.fit import FitOptions, fit_bundle
+from tests.bench.script import run_script
 from tests.logs import walking_log
-
-SCRIPT = Path(__file__).parents[2] / "bench" / "lists.py"
 
 
 def test_lists_are_measured_and_a_small_catalogue_has_no_index(tmp_path: Path) -> None:
@@ -20,13 +17,7 @@ def test_lists_are_measured_and_a_small_catalogue_has_no_index(tmp_path: Path) -
     log = from_frame(walking_log())
     bundle = fit_bundle(log, tmp_path / "bundle", options=FitOptions(epochs=1)).path
     out = tmp_path / "out.json"
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path / "log.csv"), str(bundle), "--json", str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
+    done = run_script("lists.py", tmp_path / "log.csv", bundle, "--json", out)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
     assert found["exact_us"] > 0

@@ -1,26 +1,12 @@
 """The benchmark of the preparation runs, small, and says what it measured."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "bench" / "prepare.py"
+from tests.bench.script import Done, run_script
 
 
-def run(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        "--rows",
-        "3000",
-        "--users",
-        "50",
-        "--items",
-        "40",
-        *options,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+def run(*options: str) -> Done:
+    return run_script("prepare.py", "--rows", "3000", "--users", "50", "--items", "40", *options)
 
 
 def test_json_has_the_figures_and_where_they_come_from() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.script import run_script
 from tests.logs import walking_log
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -54,7 +55,7 @@ def test_a_row_is_chosen_on_validation_then_told_and_compared(tmp_path: Path) ->
 @pytest.mark.parametrize("models", [["none", "neither"], ["one"]])
 def test_models_that_are_not_there(tmp_path: Path, models: list[str]) -> None:
     (tmp_path / "runs.jsonl").write_text("")
-    done = python("compare.py", str(tmp_path / "runs.jsonl"), *models)
+    done = run_script("compare.py", tmp_path / "runs.jsonl", *models)
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
 

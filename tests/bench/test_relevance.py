@@ -2,15 +2,12 @@
 
 import gzip
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
 
+from tests.bench.script import run_script
 from tests.logs import rated_log
-
-SCRIPT = Path(__file__).parents[2] / "bench" / "relevance.py"
 
 
 def test_a_line_of_figures_from_ratings(tmp_path: Path) -> None:
@@ -28,13 +25,7 @@ def test_a_line_of_figures_from_ratings(tmp_path: Path) -> None:
     source.write_bytes(gzip.compress(shuffled.write_csv().encode()))
     out = tmp_path / "out"
     options = ["--out", str(out), "--json", str(figures), "--", "--epochs", "1"]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(source), *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
+    done = run_script("relevance.py", source, *options)
     assert done.returncode == 0, done.stderr
     written = pl.read_csv(out / "ratings.csv").sort("user_id", maintain_order=True)
     wanted = log.select("user_id", "item_id", "rating").sort("user_id", maintain_order=True)

@@ -1,8 +1,6 @@
 """The benchmark of the streamed state: what it measures, and that the three ways agree."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -10,9 +8,8 @@ import torch
 from moerec.data.interactions import from_frame
 from moerec.training.fit import FitOptions, fit_bundle
 from moerec.training.presets import Variant
+from tests.bench.script import run_script
 from tests.logs import walking_log
-
-SCRIPT = Path(__file__).parents[2] / "bench" / "streaming.py"
 
 
 def test_streamed_is_measured_beside_replayed_and_says_the_same(tmp_path: Path) -> None:
@@ -26,13 +23,7 @@ def test_streamed_is_measured_beside_replayed_and_says_the_same(tmp_path: Path) 
         paths.append(str(bundle.path))
     small = ["--state=float32", "--batch=8", "--users=20", "--history=30", "--repeats=3"]
     small += ["--json", str(tmp_path / "out.json")]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path / "log.csv"), *paths, *small],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
+    done = run_script("streaming.py", tmp_path / "log.csv", *paths, *small)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     mixture, dense = found["models"]

@@ -4,30 +4,18 @@ RecTools is no dependency of ours, so its side is not run here.
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from tests.bench.script import run_script
 from tests.logs import walking_log
 
-SCRIPT = Path(__file__).parents[2] / "bench" / "training_speed.py"
 SMALL = [
     *("--dim=16", "--layers=2", "--length=12", "--batch=20", "--processes=2"),
     *("--steps=20", "--warmup=2", "--repeats=1", "--learning-rate=0.01"),
 ]
-
-
-def run(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
 
 
 def test_real_events_of_a_log_are_counted_and_learned(tmp_path: Path) -> None:
@@ -39,11 +27,12 @@ def test_real_events_of_a_log_are_counted_and_learned(tmp_path: Path) -> None:
         {"user_id": ["new"] * 3, "item_id": ["item1"] * 3, "timestamp": [1, 2, 3]}
     )
     pl.concat([walking_log(), newcomer]).write_csv(tmp_path / "log.csv")
-    done = run(
-        str(tmp_path / "log.csv"),
+    done = run_script(
+        "training_speed.py",
+        tmp_path / "log.csv",
         "--without-rectools",
         "--json",
-        str(tmp_path / "out.json"),
+        tmp_path / "out.json",
         *SMALL,
     )
     assert done.returncode == 0, done.stderr
@@ -64,7 +53,8 @@ def test_real_events_of_a_log_are_counted_and_learned(tmp_path: Path) -> None:
 
 
 def test_a_python_that_is_not_there(tmp_path: Path) -> None:
-    done = run("--rectools-python", str(tmp_path / "python"), "--users", "50", *SMALL)
+    missing = ("--rectools-python", tmp_path / "python")
+    done = run_script("training_speed.py", *missing, "--users", "50", *SMALL)
     assert done.returncode == 1
     assert "rectools[torch]" in done.stderr
     assert "Traceback" not in done.stderr
