@@ -19,6 +19,7 @@ from moerec.errors import UsageError
 from moerec.evaluation.report import evaluate_bundle
 from moerec.recommender import Recommender
 from tests.logs import rated_log, walking_log
+from tests.tiny import SMALL
 
 LOG = walking_log()
 
@@ -26,7 +27,7 @@ LOG = walking_log()
 @pytest.fixture(scope="module")
 def fitted() -> Recommender:
     torch.set_num_threads(1)
-    return Recommender.fit(LOG, epochs=2, verbose=False)
+    return Recommender.fit(LOG, epochs=2, verbose=False, settings=SMALL.settings)
 
 
 def test_lists_are_ranked_and_without_seen_items(fitted: Recommender) -> None:
@@ -67,7 +68,7 @@ def test_ids_that_are_numbers_in_the_frame_may_be_asked_for_as_numbers(fitted: R
         pl.col("item_id").str.strip_prefix("item").cast(pl.Int64),
     )
     ids = fitted.bundle.id_map.ids
-    recommender = Recommender.fit(numbers, epochs=2, verbose=False)
+    recommender = Recommender.fit(numbers, epochs=2, verbose=False, settings=SMALL.settings)
     assert [f"item{item}" for item in recommender.bundle.id_map.ids] == ids
     lists = recommender.recommend(numbers["user_id"].unique(maintain_order=True)[:2].to_list(), k=3)
     assert lists["user_id"].to_list() == ["0"] * 3 + ["1"] * 3
@@ -81,7 +82,7 @@ def test_a_list_of_nothing_is_refused(fitted: Recommender, k: int) -> None:
 
 
 def test_pandas_in_the_same_bundle_out(fitted: Recommender) -> None:
-    again = Recommender.fit(LOG.to_pandas(), epochs=2, verbose=False)
+    again = Recommender.fit(LOG.to_pandas(), epochs=2, verbose=False, settings=SMALL.settings)
     assert again.bundle.manifest.files == fitted.bundle.manifest.files
 
 
@@ -104,13 +105,15 @@ def test_lists_equal_those_of_the_evaluation(fitted: Recommender) -> None:
 
 
 def test_a_bundle_on_disk_where_it_was_asked_for(tmp_path: Path) -> None:
-    made = Recommender.fit(LOG, out=tmp_path / "here", epochs=1, verbose=False, fit_all=True)
+    made = Recommender.fit(
+        LOG, out=tmp_path / "here", epochs=1, verbose=False, fit_all=True, settings=SMALL.settings
+    )
     assert read_bundle(tmp_path / "here").version == made.bundle.version
     assert made.bundle.manifest.held_out == "none"
 
 
 def test_a_bundle_without_a_name_goes_with_its_recommender() -> None:
-    made = Recommender.fit(LOG, epochs=1, verbose=False)
+    made = Recommender.fit(LOG, epochs=1, verbose=False, settings=SMALL.settings)
     path = made.bundle.path
     assert path.is_dir()
     del made
@@ -122,7 +125,7 @@ def test_titles_come_with_the_items() -> None:
     from moerec.data.items import ItemTable
 
     items = ItemTable(pl.DataFrame({"item_id": ["item1"], "title": ["One"]}))
-    made = Recommender.fit(LOG, items=items, epochs=1, verbose=False)
+    made = Recommender.fit(LOG, items=items, epochs=1, verbose=False, settings=SMALL.settings)
     titles = made.recommend(["user0"], k=40, exclude_seen=False)
     assert titles.filter(item_id="item1")["title"].to_list() == ["One"]
     assert titles["title"].null_count() == 29
@@ -148,7 +151,7 @@ def test_a_log_without_values_says_nothing_of_what_is_liked(fitted: Recommender)
 
 def test_items_are_ranked_by_what_is_liked() -> None:
     log = rated_log(users=80)
-    recommender = Recommender.fit(log, epochs=1, liked=4, verbose=False)
+    recommender = Recommender.fit(log, epochs=1, liked=4, verbose=False, settings=SMALL.settings)
     assert recommender.bundle.config["liked_from"] == 4
     items = np.arange(1, 9, dtype=np.int32)
     pasts = [
@@ -166,7 +169,9 @@ def test_items_that_came_later_are_placed_by_their_content(fitted: Recommender) 
     names = [f"item{number}" for number in range(30)]
     groups = [[f"group{number % 15}"] for number in range(30)]
     items = ItemTable(pl.DataFrame({"item_id": names, "categories": groups}))
-    recommender = Recommender.fit(LOG, items=items, epochs=1, verbose=False)
+    recommender = Recommender.fit(
+        LOG, items=items, epochs=1, verbose=False, settings=SMALL.settings
+    )
     later = pl.DataFrame({"item_id": ["a", "b"], "categories": [["group3"], ["never seen"]]})
     placed = recommender.item_vectors_of(ItemTable(later))
     assert np.linalg.norm(placed, axis=1).tolist() == pytest.approx([1.0, 0.0])

@@ -118,7 +118,7 @@ def content(response: httpx.Response) -> Any:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(user=IDS, query=st.sampled_from(LENGTHS))
 def test_lists_of_users(ways: tuple[httpx.Client, httpx.Client], user: str, query: str) -> None:
@@ -127,7 +127,7 @@ def test_lists_of_users(ways: tuple[httpx.Client, httpx.Client], user: str, quer
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(query=QUERIES)
 def test_lists_by_query(ways: tuple[httpx.Client, httpx.Client], query: Any) -> None:
@@ -157,7 +157,7 @@ EVENTS = st.one_of(
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(event=EVENTS)
 def test_events(ways: tuple[httpx.Client, httpx.Client], event: Any) -> None:
@@ -206,7 +206,7 @@ def told(way: httpx.Client, asked: tuple[str, Any], caller: dict[str, Any]) -> h
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(asked=PATHS, caller=CALLERS)
 def test_callers(guarded: Ways, asked: tuple[str, Any], caller: dict[str, Any]) -> None:

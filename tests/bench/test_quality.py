@@ -60,8 +60,11 @@ def test_models_that_are_not_there(tmp_path: Path, models: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_training_that_is_refused_ends_the_row(tmp_path: Path) -> None:
-    done = python("quality.py", "no.csv", "--json", str(tmp_path / "runs.jsonl"))
+def test_a_training_that_is_refused_ends_the_row(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = run_script("quality.py", "no.csv", "--json", tmp_path / "runs.jsonl")
     assert done.returncode == 2
-    assert "no.csv: no such file" in done.stderr
-    assert "Traceback" not in done.stderr
+    said_by_the_command = capfd.readouterr().err
+    assert "no.csv: no such file" in said_by_the_command
+    assert "Traceback" not in done.stderr + said_by_the_command

@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from tests.bench.script import run_script
 from tests.logs import rated_log
 
 
+@pytest.mark.slow
 def test_a_line_of_figures_from_ratings(tmp_path: Path) -> None:
     """The ratings come shuffled; those with pos -1, all of one film, must not be there."""
     log = rated_log(users=30)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 
 from tests.bench.script import run_script
 from tests.logs import walking_log
@@ -18,6 +19,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 def test_real_events_of_a_log_are_counted_and_learned(tmp_path: Path) -> None:
     """60 users of 14 events: the last two are held out, and the 12 that train predict 11.
 

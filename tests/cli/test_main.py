@@ -15,6 +15,9 @@ import pytest
 from moerec import __version__
 from moerec.cli.main import main
 from tests.logs import rated_log, walking_log
+from tests.tiny import SMALL_OPTIONS
+
+ROOT = str(Path(__file__).parents[2])
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +30,12 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(log: Path) -> Path:
     out = log.parent / "bundle"
-    assert main(["train", str(log), "--out", str(out), "--epochs", "2"]) == 0
+    assert main(["train", str(log), "--out", str(out), "--epochs", "2", *SMALL_OPTIONS]) == 0
     return out
 
 
 def moerec(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-m", "moerec", *arguments],
         capture_output=True,
@@ -71,15 +74,18 @@ def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
     assert ended.value.code == 2
 
 
-def test_train_names_the_bundle_after_the_log(log: Path, tmp_path: Path) -> None:
+def test_train_names_the_bundle_after_the_log(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with gzip.open(tmp_path / "views.csv.gz", "wb") as file:
         file.write(log.read_bytes())
-    done = moerec("train", "views.csv.gz", "--epochs", "1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "840 rows read" in done.stdout
-    assert "epoch 1/1" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "views.csv.gz", "--epochs", "1", *SMALL_OPTIONS]) == 0
+    printed = capsys.readouterr().out
+    assert "840 rows read" in printed
+    assert "epoch 1/1" in printed
     assert (tmp_path / "bundles/views/manifest.json").is_file()
-    assert "moerec evaluate bundles/views views.csv.gz" in done.stdout
+    assert "moerec evaluate bundles/views views.csv.gz" in printed
 
 
 def test_train_another_model(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +185,9 @@ def test_a_fit_all_bundle_is_not_scored(
     log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "all")
-    assert main(["train", str(log), "--out", out, "--epochs", "1", "--fit-all"]) == 0
+    assert (
+        main(["train", str(log), "--out", out, "--epochs", "1", "--fit-all", *SMALL_OPTIONS]) == 0
+    )
     assert main(["evaluate", out, str(log)]) == 2
     assert "were trained on" in capsys.readouterr().err
 
@@ -196,15 +204,22 @@ def test_recommend_by_history_and_by_log(
     assert main(["recommend", str(bundle)]) == 2
 
 
-def test_import_then_recommend_from_the_store(bundle: Path, log: Path, tmp_path: Path) -> None:
-    held = moerec("import", "events", str(log), "--split", "test", cwd=tmp_path)
-    assert "780 events added, 0 were there already, 60 held out" in held.stdout
-    rest = moerec("import", "events", str(log), cwd=tmp_path)
-    assert "60 events added, 780 were there already, 0 held out" in rest.stdout
+def test_import_then_recommend_from_the_store(
+    bundle: Path,
+    log: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["import", "events", str(log), "--split", "test"]) == 0
+    assert "780 events added, 0 were there already, 60 held out" in capsys.readouterr().out
+    assert main(["import", "events", str(log)]) == 0
+    assert "60 events added, 780 were there already, 0 held out" in capsys.readouterr().out
     shown = moerec("recommend", str(bundle), "--user", "user0", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
-    offline = moerec("recommend", str(bundle), "--user", "user0", "--data", str(log))
-    assert shown.stdout == offline.stdout
+    assert main(["recommend", str(bundle), "--user", "user0", "--data", str(log)]) == 0
+    assert shown.stdout == capsys.readouterr().out
 
 
 def test_errors_name_place_and_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,7 +235,7 @@ def test_errors_name_place_and_remedy(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_ctrl_c_leaves_a_checkpoint_that_resumes(log: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
-    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
     command = [
         sys.executable,
         "-m",
@@ -231,6 +246,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes(log: Path, tmp_path: Path) -> N
         str(out),
         "--epochs",
         "25",
+        *SMALL_OPTIONS,
     ]
     child = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

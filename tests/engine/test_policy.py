@@ -83,7 +83,7 @@ def test_nothing_is_masked_before_a_window_is_full() -> None:
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
-    cuts=st.lists(st.integers(1, 200), min_size=1, max_size=30),
+    cuts=st.lists(st.integers(1, 200), min_size=1, max_size=12),
     quota=st.floats(0.126, 0.3),
     least=st.integers(1, 2),
     most=st.integers(2, 6),

@@ -18,6 +18,7 @@ from moerec.evaluation.metrics import MISS
 from moerec.evaluation.report import Report, evaluate_bundle, routing_of
 from moerec.training.fit import FitOptions, fit_bundle
 from tests.logs import walking_log
+from tests.tiny import SMALL
 
 LOG = walking_log()
 
@@ -26,7 +27,9 @@ LOG = walking_log()
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("report")
-    return fit_bundle(from_frame(LOG), folder / "bundle", options=FitOptions(epochs=1))
+    return fit_bundle(
+        from_frame(LOG), folder / "bundle", options=FitOptions(epochs=1, variant=SMALL)
+    )
 
 
 @pytest.fixture(scope="module")

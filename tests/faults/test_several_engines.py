@@ -46,6 +46,7 @@ def items_of(answer: dict[str, Any]) -> list[str]:
     return [item["item_id"] for item in answer["items"]]
 
 
+@pytest.mark.slow
 def test_kill_9_of_one_engine_under_requests(served: Served) -> None:
     """Every answer is the model's and right: before, from the other engine, and from the new one."""
     for place, user in enumerate(USERS):

@@ -36,6 +36,7 @@ def a_plan(tmp_path: Path, **other: object) -> Plan:
     return Plan(**given)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_loads_on_the_real_service(tmp_path: Path) -> None:
     """Closed and open loop, answers looked at, and a death under load that says what happened."""
     plan = a_plan(tmp_path)

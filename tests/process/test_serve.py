@@ -9,10 +9,11 @@ import psutil
 import pytest
 
 from moerec.artifacts.bundle import Bundle
+from moerec.cli.main import main
 from moerec.errors import ArtifactError, SettingsError, StorageError, UsageError
 from moerec.process.serve import check, make_supervisor, private_socket
 from moerec.settings import Settings
-from tests.serving import moerec, serving
+from tests.serving import serving
 from tests.tiny import tiny_bundle
 
 
@@ -21,6 +22,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
 
 
+@pytest.mark.slow
 def test_serves_until_ctrl_c_in_the_terminal(bundle: Bundle, tmp_path: Path) -> None:
     """A terminal sends SIGINT to the whole process group; only the supervisor may hear it."""
     log = tmp_path / "log"
@@ -35,14 +37,15 @@ def test_serves_until_ctrl_c_in_the_terminal(bundle: Bundle, tmp_path: Path) -> 
     assert not [child for child in children if child.is_running()]
 
 
-def test_a_busy_port_is_refused_before_anything_starts(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_busy_port_is_refused_before_anything_starts(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         url = f"sqlite:///{tmp_path}/events.db"
         given = ("--bundle", str(bundle.path), "--port", str(port), "--database-url", url)
-        with moerec("serve", *given) as process:
-            output, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
+        assert main(["serve", *given]) == 2
+    output = capsys.readouterr().err
     assert f"Port {port} on 127.0.0.1 is in use" in output
     assert "--port" in output
     assert not list(tmp_path.iterdir())
@@ -138,11 +141,9 @@ def test_as_many_engines_as_addresses_were_chosen(bundle: Bundle) -> None:
     assert addresses == ["127.0.0.1:7000", "unix:b.sock"]
 
 
-def test_an_address_outside_loopback_is_refused() -> None:
-    with moerec("serve", "--bundle", "none", "--host", "0.0.0.0") as process:  # noqa: S104
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert output.startswith("error: ")
+def test_an_address_outside_loopback_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--bundle", "none", "--host", "0.0.0.0"]) == 2  # noqa: S104
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_a_port_nobody_may_use_is_refused(bundle: Bundle) -> None:

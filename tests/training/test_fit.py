@@ -27,9 +27,10 @@ from moerec.training.interrupt import TrainingInterrupted
 from moerec.training.loop import Progress
 from moerec.training.presets import Variant
 from tests.logs import walking_interactions, walking_log
+from tests.tiny import SMALL, SMALL_OPTIONS
 
 LOG = walking_interactions()
-QUICK = FitOptions(epochs=3)
+QUICK = FitOptions(epochs=3, variant=SMALL)
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +113,7 @@ def test_killed_and_resumed_equals_never_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "moerec", "train", str(tmp_path / "log.csv")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     child = subprocess.Popen(
-        [*command, "--out", str(out), "--epochs", "40"],
+        [*command, "--out", str(out), "--epochs", "40", *SMALL_OPTIONS],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -123,7 +124,7 @@ def test_killed_and_resumed_equals_never_killed(tmp_path: Path) -> None:
     child.wait()
     assert checkpoint_path(out).exists()
     assert not out.exists()
-    options = FitOptions(epochs=40)
+    options = FitOptions(epochs=40, variant=SMALL)
     few = walking_interactions()
     interrupted = fit_bundle(few, out, options=replace(options, unfinished="resume"))
     whole = fit_bundle(few, tmp_path / "whole", options=options)
@@ -166,7 +167,7 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
         fit_bundle(LOG, out, options=QUICK, watch=stop_after(1))
     with pytest.raises(UsageError, match="training differ"):
         fit_bundle(LOG, out, options=replace(QUICK, epochs=9, unfinished="resume"))
-    other = Variant(settings={"dropout": 0.1})
+    other = Variant(settings={**SMALL.settings, "dropout": 0.1})
     with pytest.raises(UsageError, match="model differ"):
         fit_bundle(LOG, out, options=replace(QUICK, variant=other, unfinished="resume"))
     with pytest.raises(UsageError, match="log"):

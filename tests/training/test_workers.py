@@ -149,6 +149,7 @@ def test_the_others_leave_quietly_when_the_first_is_gone() -> None:
     assert process.returncode == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_and_nobody_behind(tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     walking_log().write_csv(tmp_path / "log.csv")

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from rich.console import Console
 
+from moerec.process.demo.prepare import DemoOptions, prepare
 from moerec.process.demo.run import line_reader
 from tests.serving import moerec
 
@@ -29,7 +30,10 @@ def run(folder: Path, *arguments: str, typed: str | None = None) -> tuple[int, s
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("demo") / "new"
+    """Where a demo has been before: log and bundle are there."""
+    folder = tmp_path_factory.mktemp("demo") / "known"
+    prepare(DemoOptions(folder, viewers=60, epochs=1), Console(file=io.StringIO()))
+    return folder
 
 
 @pytest.fixture
@@ -38,7 +42,8 @@ def busy_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_once_trains_serves_proves_and_ends(folder: Path, busy_port: int) -> None:
+def test_once_trains_serves_proves_and_ends(tmp_path: Path, busy_port: int) -> None:
+    folder = tmp_path / "new"
     code, output = run(folder, "--once", "--port", str(busy_port))
     assert code == 0, output
     assert f"Port {busy_port} is in use; taking " in output
@@ -53,8 +58,9 @@ def test_once_trains_serves_proves_and_ends(folder: Path, busy_port: int) -> Non
     assert not [e for e in environments if e.get("MOEREC_BUNDLE", "").startswith(str(folder))]
 
 
+@pytest.mark.slow
 def test_lines_from_a_pipe_are_a_script(folder: Path) -> None:
-    """The bundle is there by now: nothing is trained again."""
+    """Where a demo has been before, nothing is trained again."""
     code, output = run(folder, "--port", "0", typed="heat\nlist\nquit\n")
     assert code == 0, output
     assert "Training" not in output
@@ -63,6 +69,7 @@ def test_lines_from_a_pipe_are_a_script(folder: Path) -> None:
     assert output.rstrip().endswith("Stopped.")
 
 
+@pytest.mark.slow
 def test_without_input_it_serves_until_ctrl_c(folder: Path) -> None:
     """Ctrl-C right behind the announcement used to be lost, now and then, and the demo served on."""
     with moerec("demo", "--dir", str(folder), "--port", "0", stdin=subprocess.DEVNULL) as process:
