@@ -93,9 +93,8 @@ def measure(bundle: Bundle, options: argparse.Namespace) -> dict[str, Any]:
     figures |= {f"{name}_us": statistics.median(each) for name, each in times.items()}
     if index is not None and "index" in ways:
         figures |= {"recall@10": statistics.mean(shares), "made_s": made_s}
-        figures |= {"probes": index.probes, "clusters": len(index.centroids_CD)}
-        figures |= {"list_length": index.lists_CN.shape[1]}
-        figures |= {"index_mib": sum(each.nbytes for each in index[:3]) / 2**20}
+        figures |= {"cells": len(index.centroids_CD)}
+        figures |= {"index_mib": sum(each.nbytes for each in index) / 2**20}
     return figures
 
 

@@ -115,9 +115,7 @@ class Engine:
         if self._device.type != "cpu":
             replayed = ReplayEncoder(self._model, self._items, self._counters)
             return replayed, TorchRetrieval(self._model, self._items)
-        # Where "liked" orders the best two hundred, all of them have to be found.
-        shallow = self._model.liked is None or self._model.liked.weight == 0
-        index = make_index(self._items, users) if users is not None and shallow else None
+        index = make_index(self._items, users) if users is not None else None
         retrieval = CompiledRetrieval(self._model, self._items, index)
         if not is_streamable(self._model.config):
             return ReplayEncoder(self._model, self._items, self._counters), retrieval

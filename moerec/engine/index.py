@@ -1,11 +1,12 @@
-"""Where to look for a user's items in a large catalogue: in the lists of the users who are most like them.
+"""Which items of a large catalogue a list may come from: the catalogue in cells, and how far each reaches.
 
-Users' vectors lie elsewhere than items' do, so that clusters of items near a user's vector hold too little of
-the user's list. Clusters of users do better: each has the list of the items nearest to its centroid, and a
-user looks through the lists of the few clusters nearby. How long the lists must be is measured when the
-index is made, on users who took no part in it; where they would have to be too long, all items are read.
+Items that lie near each other are a cell. A list reads the cells whose centroid, with what an item of the
+cell is nearer than it at most, comes up to the last place of the list so far: a user with clear tastes
+reads a few, one who could like anything reads many. How far a cell reaches is a multiple of the spread of
+its items as users see them; the multiple is measured when the index is made, on users who took no part in
+it. Where users would have to read too much, there are no cells and all items are read.
 
-Letters: V items, D width, U users, C clusters, N places of a cluster's list.
+Letters: V items, D width, U users, C cells.
 """
 
 from typing import Any, Final
@@ -16,47 +17,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from moerec.engine.kernels.nearby import Index
+from moerec.engine.kernels.nearby import SPARE, Index
 
 LEAST_ITEMS: Final = 20_000
 """Below, reading all of them is faster."""
 
-CLUSTERS: Final = 1_024
+ITEMS_A_CELL: Final = 100
+MOST_CELLS: Final = 4_096
 
-PROBES: Final = (1, 2, 4, 8)
-"""How many clusters may be looked through."""
+LEARNED_A_CELL: Final = 20
+"""So many items on the mean are enough to place a cell's centroid."""
 
-ITEM_COST: Final = 4.0
-"""What comparing an item costs, beside reading its place in a list, where it may stand again."""
+LENGTH: Final = 10
+RECALL: Final = 0.99
+"""Of the exact nearest `LENGTH`, with nothing left out: what the cells reach far enough for. Longer lists,
+and those that leave out what is near, are held against less near items, so that they read more."""
 
-USERS_A_CLUSTER: Final = 3
-"""At least so many, or there are fewer clusters."""
+MULTIPLES: Final = tuple(1 + quarter / 4 for quarter in range(33))
 
-DEPTH: Final = 50
-"""So many of the nearest items the lists are made for: those of a list, and those that it leaves out."""
-
-RECALL: Final = 0.995
-"""Of the exact `DEPTH` nearest; what the lists are made long enough for."""
-
-LONGEST: Final = 1 / 8
-"""Of the catalogue in a cluster's list, at most."""
-
-MOST_PLACES: Final = 8_192
-"""In a cluster's list, at most: a larger index would take long to make, and longer to read."""
+ITEM_COST: Final = 2.0
+"""What comparing an item in a cell costs, where reading all of them costs 1 each."""
 
 CHECKED: Final = 512
-ROUNDS: Final = 8
-AT_ONCE: Final = 64
+ROUNDS: Final = 4
+AT_ONCE: Final = 8_192
 
 
 def no_index(dim: int) -> Index:
     """All items are read."""
     return Index(
         np.zeros((0, dim), np.float32),
-        np.zeros((0, 0), np.int32),
+        np.zeros(0, np.float32),
+        np.zeros(0, np.int64),
+        np.zeros(0, np.int32),
         np.zeros((0, dim), np.int8),
-        0,
-        0,
+        np.float32(1.0),
     )
 
 
@@ -69,90 +64,94 @@ def make_index(items_VD: Tensor, users_UD: NDArray[np.floating[Any]], seed: int 
     order = np.random.default_rng(seed).permutation(len(users_UD))
     users = torch.from_numpy(users_UD[order].astype(np.float32))
     checked, learned = users[:CHECKED], users[CHECKED:]
-    clusters = min(CLUSTERS, len(learned) // USERS_A_CLUSTER)
-    if len(items_VD) <= LEAST_ITEMS or clusters < max(PROBES):
+    if len(items_VD) <= LEAST_ITEMS or not len(learned):
         return no_index(items_VD.shape[1])
-    centroids = _centroids(learned, clusters)
-    lists = _lists(items_VD, centroids, min(int(LONGEST * len(items_VD)), MOST_PLACES))
-    chosen = _cheapest(items_VD, centroids, lists, checked)
-    if chosen is None:
+    vectors_VD = items_VD[1:].float().contiguous()
+    cell_V = _nearest(vectors_VD, _centroids(vectors_VD, seed))
+    cells_C, cell_V = torch.unique(cell_V, return_inverse=True)
+    sizes_C = torch.bincount(cell_V, minlength=len(cells_C))
+    means_CD = _sums(vectors_VD, cell_V, sizes_C) / sizes_C[:, None]
+    deviations_C = _deviations(vectors_VD, means_CD, cell_V, sizes_C, learned)
+    multiple = _multiple(vectors_VD, means_CD, deviations_C, cell_V, sizes_C, checked)
+    if multiple is None:
         return no_index(items_VD.shape[1])
-    probes, length = chosen
-    kept = np.ascontiguousarray(lists[:, :length].numpy().astype(np.int32))
-    return Index(np.ascontiguousarray(centroids.numpy()), kept, codes(items_VD), probes, DEPTH)
+    order_V = cell_V.argsort(stable=True)
+    step = vectors_VD.abs().max().item() / 127
+    return Index(
+        means_CD.numpy(),
+        (multiple * deviations_C).numpy(),
+        sizes_C.cumsum(0).numpy(),
+        (order_V + 1).to(torch.int32).numpy(),
+        (vectors_VD[order_V] / step).round().to(torch.int8).numpy(),
+        np.float32(step),
+    )
 
 
-def codes(items_VD: Tensor) -> NDArray[np.int8]:
-    """The vectors in steps of one size, the largest coordinate / 127."""
-    step = items_VD.abs().max() / 127
-    return (items_VD / step).round().to(torch.int8).numpy()
-
-
-def _centroids(users_UD: Tensor, clusters: int) -> Tensor:
-    """Spherical k-means, [C, D] of length 1; it begins with the first users."""
-    centroids_CD = users_UD[:clusters].clone()
+def _centroids(vectors_VD: Tensor, seed: int) -> Tensor:
+    """Spherical k-means of as many items as it takes, [C, D] of length 1."""
+    cells = min(len(vectors_VD) // ITEMS_A_CELL, MOST_CELLS)
+    drawn = torch.randperm(len(vectors_VD), generator=torch.Generator().manual_seed(seed))
+    some_ID = vectors_VD[drawn[: cells * LEARNED_A_CELL]]
+    centroids_CD = normalize(some_ID[:cells], dim=1)
     for _ in range(ROUNDS):
-        nearest_U = (users_UD @ centroids_CD.T).argmax(1)
-        sums_CD = torch.zeros_like(centroids_CD).index_add_(0, nearest_U, users_UD)
-        # A cluster that lost everybody stays where it is.
-        empty_C1 = (torch.bincount(nearest_U, minlength=clusters) == 0)[:, None]
-        centroids_CD = torch.where(empty_C1, centroids_CD, normalize(sums_CD, dim=1))
+        nearest_I = _nearest(some_ID, centroids_CD)
+        sizes_C = torch.bincount(nearest_I, minlength=cells)
+        sums_CD = _sums(some_ID, nearest_I, sizes_C)
+        # A cell that lost everything stays where it is.
+        centroids_CD = torch.where(sizes_C[:, None] == 0, centroids_CD, normalize(sums_CD, dim=1))
     return centroids_CD
 
 
-def _lists(items_VD: Tensor, centroids_CD: Tensor, length: int) -> Tensor:
-    """The items nearest to each centroid, nearest first, int32 [C, N]."""
-    parts = []
-    for some_cD in torch.split(centroids_CD, AT_ONCE):
-        cosines_cV = some_cD @ items_VD[1:].T
-        parts.append(cosines_cV.topk(length, dim=1).indices.to(torch.int32) + 1)
-    return torch.cat(parts)
+def _nearest(vectors_ID: Tensor, centroids_CD: Tensor) -> Tensor:
+    parts = torch.split(vectors_ID, AT_ONCE)
+    return torch.cat([(part_iD @ centroids_CD.T).argmax(1) for part_iD in parts])
 
 
-def _cheapest(
-    items_VD: Tensor, centroids_CD: Tensor, lists_CN: Tensor, users_UD: Tensor
-) -> tuple[int, int] | None:
-    """How many clusters, and how much of their lists, give `RECALL` to the users at the least cost.
+def _sums(vectors_ID: Tensor, cell_I: Tensor, sizes_C: Tensor) -> Tensor:
+    sums_CD = vectors_ID.new_zeros(len(sizes_C), vectors_ID.shape[1])
+    return sums_CD.index_add_(0, cell_I, vectors_ID)
 
-    None if nothing does, or nothing at less than reading everything.
-    """
-    wanted_Un = torch.cat(
+
+def _deviations(
+    vectors_VD: Tensor, means_CD: Tensor, cell_V: Tensor, sizes_C: Tensor, users_UD: Tensor
+) -> Tensor:
+    """How far the cosines of a cell's items lie from that of its mean: the root mean square over users."""
+    root_DD = torch.linalg.cholesky(
+        users_UD.T @ users_UD / len(users_UD) + 1e-6 * torch.eye(users_UD.shape[1])
+    )
+    squares_V = torch.cat(
         [
-            (some_uD @ items_VD[1:].T).topk(DEPTH, dim=1).indices + 1
-            for some_uD in torch.split(users_UD, AT_ONCE)
+            ((part_iD - means_CD[cell_i]) @ root_DD).square().sum(1)
+            for part_iD, cell_i in zip(
+                torch.split(vectors_VD, AT_ONCE), torch.split(cell_V, AT_ONCE), strict=True
+            )
         ]
     )
-    probed_UP = (users_UD @ centroids_CD.T).topk(max(PROBES), dim=1).indices
-    place_V = torch.full((len(items_VD),), lists_CN.shape[1], dtype=torch.int64)
-    ranks_UPn = torch.stack(
-        [
-            _ranks(lists_CN[probed], wanted, place_V)
-            for probed, wanted in zip(probed_UP, wanted_Un, strict=True)
-        ]
-    )
-    best, choice = float(len(items_VD)), None
-    for probes in PROBES:
-        needed = ranks_UPn[:, :probes].amin(1).flatten().sort().values
-        length = int(needed[int(RECALL * len(needed))]) + 1
-        if length > lists_CN.shape[1]:
-            continue
-        some = [lists_CN[probed[:probes], :length].numpy() for probed in probed_UP[:AT_ONCE]]
-        items = sum(len(np.unique(each)) for each in some) / len(some)
-        cost = (probes * length + ITEM_COST * items) / (1 + ITEM_COST)
-        if cost < best:
-            best, choice = cost, (probes, length)
-    return choice
+    sums_C = torch.zeros(len(sizes_C)).index_add_(0, cell_V, squares_V)
+    return (sums_C / sizes_C).sqrt()
 
 
-def _ranks(lists_PN: Tensor, wanted_n: Tensor, place_V: Tensor) -> Tensor:
-    """At which place of each list each of the wanted items stands; beyond its end where it does not.
-
-    `place_V` is one beyond the end for each item, before and after.
-    """
-    beyond, order = lists_PN.shape[1], torch.arange(lists_PN.shape[1])
-    ranks = []
-    for list_N in lists_PN.long():
-        place_V[list_N] = order
-        ranks.append(place_V[wanted_n])
-        place_V[list_N] = beyond
-    return torch.stack(ranks)
+def _multiple(
+    vectors_VD: Tensor,
+    means_CD: Tensor,
+    deviations_C: Tensor,
+    cell_V: Tensor,
+    sizes_C: Tensor,
+    users_UD: Tensor,
+) -> float | None:
+    """The least multiple of the deviations that gives `RECALL` to the users; None if none does, or if
+    reading everything costs less."""
+    best = [
+        (part_uD @ vectors_VD.T).topk(LENGTH + SPARE, dim=1)
+        for part_uD in torch.split(users_UD, 64)
+    ]
+    last_U1 = torch.cat([each.values[:, -1:] for each in best])
+    wanted_Un = torch.cat([each.indices[:, :LENGTH] for each in best])
+    cosines_UC = users_UD @ means_CD.T
+    for multiple in MULTIPLES:
+        read_UC = cosines_UC + multiple * deviations_C >= last_U1
+        if read_UC.gather(1, cell_V[wanted_Un]).float().mean() >= RECALL:
+            items = (read_UC.float() @ sizes_C.float()).mean().item()
+            cost = len(sizes_C) + ITEM_COST * items
+            return multiple if cost < len(vectors_VD) else None
+    return None

@@ -108,7 +108,7 @@ class CompiledRetrieval:
             items,
             scores,
         )
-        self._next_number += 2 * len(tastes)
+        self._next_number += len(tastes)
         found, values = torch.from_numpy(items), torch.from_numpy(scores)
         if self._liked is not None:
             liked = np.stack([taste.liked for taste in tastes if taste.liked is not None])

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from moerec.engine.index import codes
 from moerec.engine.kernels.nearby import Index
 from moerec.engine.retrieval import (
     CompiledRetrieval,
@@ -112,19 +111,20 @@ def both(model: MoERecommender) -> tuple[CompiledRetrieval, TorchRetrieval, Tens
 
 
 @torch.inference_mode()
-def indexed(model: MoERecommender, length: int, depth: int = 1_000) -> CompiledRetrieval:
-    """With an index of 12 clusters with `length` items each, chosen at random, of which 3 are probed."""
-    clusters = 12
+def indexed(model: MoERecommender, spread: float) -> CompiledRetrieval:
+    """With an index of 12 cells of items chosen at random; a spread of 2 reaches every item."""
     items = model.item_vectors()
-    draw = np.random.default_rng(5)
+    order = np.random.default_rng(5).permutation(len(items) - 1) + 1
+    cells = np.array_split(order, 12)
+    vectors = items.numpy()[order]
+    step = np.float32(np.abs(vectors).max() / 127)
     index = Index(
-        normalize(torch.randn(clusters, items.shape[1]), dim=1).numpy(),
-        np.stack([draw.permutation(len(items) - 1)[:length] + 1 for _ in range(clusters)]).astype(
-            np.int32
-        ),
-        codes(items),
-        3,
-        depth,
+        np.stack([items.numpy()[cell].mean(0) for cell in cells]),
+        np.full(12, spread, np.float32),
+        np.cumsum([len(cell) for cell in cells]),
+        order.astype(np.int32),
+        np.rint(vectors / step).astype(np.int8),
+        step,
     )
     return CompiledRetrieval(model, items, index)
 
@@ -188,11 +188,11 @@ def test_an_excluded_item_never_comes_out(least: int) -> None:
 
 
 @pytest.mark.parametrize("config", [CONFIG, NO_TABLE, NO_WEIGHT, LIKED])
-def test_an_index_with_everything_in_its_lists_changes_nothing(config: ModelConfig) -> None:
+def test_an_index_whose_cells_reach_everything_changes_nothing(config: ModelConfig) -> None:
     """Though candidates are first compared in 8 bits."""
     model = model_of(config)
     exact, _, _ = both(model)
-    through = indexed(model, config.items)
+    through = indexed(model, 2.0)
     draw = np.random.default_rng(2)
     for turn in range(20):
         batch = int(draw.integers(1, 9))
@@ -207,10 +207,10 @@ def test_an_index_with_everything_in_its_lists_changes_nothing(config: ModelConf
 
 def test_lists_through_an_index_keep_what_lists_promise() -> None:
     """Excluded items never come out, scores are those of the model, and a list is as long as it can be, also
-    where the clusters' lists are used up."""
+    where the cells that are read first are used up."""
     model = model_of(CONFIG)
     exact, _, _ = both(model)
-    through = indexed(model, 40)
+    through = indexed(model, 0.2)
     draw = np.random.default_rng(3)
     for _ in range(200):
         tastes = [taste_of(model, int(draw.integers(1 << 30))) for _ in range(9)]
@@ -228,25 +228,27 @@ def test_lists_through_an_index_keep_what_lists_promise() -> None:
             assert scores == sorted(scores, reverse=True)
 
 
-def test_where_much_is_left_out_nearby_everything_is_read() -> None:
-    """Who had seen a hundred of the items around them got what was left of their clusters' lists: items from
-    far away, where a full search finds nearer ones."""
+def test_where_much_is_left_out_nearby_more_is_read() -> None:
+    """Who had seen a hundred of the items around them got what was left of the cells that were read for all:
+    items from far away, where a full search finds nearer ones. A list with nothing left has to read on."""
     model = model_of(NO_TABLE)
     exact, _, _ = both(model)
-    through = indexed(model, 100, depth=30)
+    # Not one item of a random cell comes so near as its mean does not.
+    through = indexed(model, 0.1)
     tastes = [taste_of(model, seed) for seed in range(20)]
-    best = [items for items, _ in listed_by(exact, tastes, [[]] * 20, [100] * 20)]
-    for left_out, size in ((100, 10), (0, 31)):
+    best = [items for items, _ in listed_by(exact, tastes, [[]] * 20, [300] * 20)]
+    assert listed_by(through, tastes, [[]] * 20, [10] * 20) != listed_by(
+        exact, tastes, [[]] * 20, [10] * 20
+    )
+    for left_out, size in ((281, 10), (0, 291)):
         out = [items[:left_out] for items in best]
         found = listed_by(through, tastes, out, [size] * 20)
         assert found == listed_by(exact, tastes, out, [size] * 20)
-    near = listed_by(through, tastes, [[]] * 20, [10] * 20)
-    assert near != listed_by(exact, tastes, [[]] * 20, [10] * 20)
 
 
 def test_a_list_through_an_index_does_not_depend_on_its_batch() -> None:
     model = model_of(CONFIG)
-    through = indexed(model, 60)
+    through = indexed(model, 0.1)
     tastes = [taste_of(model, seed) for seed in range(30)]
     out = [[seed, 2 * seed] for seed in range(30)]
     alone = [

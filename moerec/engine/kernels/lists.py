@@ -40,8 +40,7 @@ class Asked(NamedTuple):
 
 class Scratch(NamedTuple):
     """Reused from list to list: `marks_V` holds the number of the list that leaves an item out, or has it
-    already; one more than the number, where the list has looked at an item. `chances_V` is zero between
-    two lists."""
+    already; `chances_V` is zero between two lists."""
 
     marks_V: Ints
     chances_V: Floats
@@ -60,34 +59,30 @@ def best_items(
 ) -> None:
     """Each list, best first, of equals the lower index first; places beyond a list's end are item 0.
 
-    Lists are numbered in steps of 2 from `first_number`, numbers never used with this `scratch` before.
+    Lists are numbered from `first_number`, numbers never used with this `scratch` before.
     """
     near_n, cosines_n = (
         np.empty(items_Bn.shape[1], np.int64),
         np.empty(items_Bn.shape[1], np.float32),
     )
     searches = len(index.centroids_CD) > 0
-    cosines_4V = np.empty((4, len(vectors_VD)), np.float32)
+    cosines_4V = np.empty((4, 0 if searches else len(vectors_VD)), np.float32)
     cosines_4C = np.empty((4, len(index.centroids_CD)), np.float32)
     for row in range(len(items_Bn)):
         if row % 4 == 0 and searches:
             multiply(asked.users_BD[row : row + 4], index.centroids_CD, cosines_4C)
         elif row % 4 == 0:
             multiply(asked.users_BD[row : row + 4], vectors_VD, cosines_4V)
-        size, number = asked.sizes_B[row], first_number + 2 * row
+        size, number = asked.sizes_B[row], first_number + row
         for place in range(asked.ends_B[row - 1] if row else 0, asked.ends_B[row]):
             scratch.marks_V[asked.excluded_N[place]] = number
-        near, user_D, cosines_V = 0, asked.users_BD[row], cosines_4V[row % 4]
+        user_D = asked.users_BD[row]
         items, keys = near_n[:size], cosines_n[:size]
         if searches:
-            clusters_C, marks_V = cosines_4C[row % 4], scratch.marks_V
-            near = nearby(index, vectors_VD, user_D, clusters_C, marks_V, number, items, keys)
-            if near < size:
-                # The index does not reach so far.
-                multiply(asked.users_BD[row : row + 1], vectors_VD, cosines_4V)
-                cosines_V = cosines_4V[0]
-        if near < size:
-            near = nearest(cosines_V, scratch.marks_V, number, items, keys)
+            cells_C, marks_V = cosines_4C[row % 4], scratch.marks_V
+            near = nearby(index, vectors_VD, user_D, cells_C, marks_V, number, items, keys)
+        else:
+            near = nearest(cosines_4V[row % 4], scratch.marks_V, number, items, keys)
         count = with_followers(
             table,
             asked.recent_BR[row],
