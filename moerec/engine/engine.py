@@ -4,6 +4,7 @@ import threading
 import time
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -29,7 +30,7 @@ from moerec.engine.retrieval import (
     top_k,
 )
 from moerec.engine.state import HotUsers, Past, PastEvent, UserState
-from moerec.errors import UsageError
+from moerec.errors import StorageError, UsageError
 from moerec.models.loading import load_model
 from moerec.models.recommender import take_out
 from moerec.store.interfaces import UserEvents
@@ -142,6 +143,12 @@ class Engine:
         ]
 
     def _answer(self, requests: Sequence[Request]) -> list[Reply]:
+        asked = [each for each in requests if isinstance(each, RecommendRequest)]
+        # Where the event table refuses, each request meets that again, and answers so.
+        with suppress(StorageError):
+            self._users.bring(
+                UserId(each.user_id) for each in asked if each.user_id and each.history is None
+            )
         drafts = [self._begin_guarded(request) for request in requests]
         rankings = [draft for draft in drafts if isinstance(draft, _Ranking)]
         try:

@@ -18,6 +18,7 @@ from moerec.engine.engine import Engine
 from moerec.engine.kernels.rows import StoredType
 from moerec.errors import MoerecError
 from moerec.evaluation.evaluate import LIST_LENGTH
+from moerec.store.interfaces import PastRow
 from moerec.transport.frames import (
     FRAME_LIMIT,
     EventPush,
@@ -79,7 +80,7 @@ class EngineScorer:
         self._table.open([history[:-1] for history in histories], users)
         self._ask([RecommendRequest(user, None, 1) for user in users])
         self._table.open(histories, users)
-        told = self._engine.answer([self._table.newest(user) for user in users])
+        told = self._engine.answer([self._table.push(user) for user in users])
         _refuse_faults(told, EventReply)
         return users
 
@@ -148,12 +149,27 @@ class _TableInMemory:
             )
         ]
 
+    def newest(self, user_ids: Sequence[UserId], limit: int) -> list[list[PastRow]]:
+        """As `UserEvents`."""
+        return [
+            [
+                PastRow(
+                    stored.event.item_id,
+                    stored.event.timestamp_ms,
+                    stored.event.value,
+                    stored.user_number,
+                )
+                for stored in self.history(user_id, limit)
+            ]
+            for user_id in user_ids
+        ]
+
     def seen(self, user_id: UserId, limit: int) -> list[ItemId]:
         """As `UserEvents`."""
         newest_first = dict.fromkeys(self._histories[user_id].items[::-1].tolist())
         return [self._ids[item - 1] for item in list(newest_first)[:limit]]
 
-    def newest(self, user_id: UserId) -> EventPush:
+    def push(self, user_id: UserId) -> EventPush:
         """What a gateway says of the user's newest event."""
         (stored,) = self.history(user_id, 1)
         event = stored.event

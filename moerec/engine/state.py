@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moerec.engine.counters import Counters
-from moerec.store.interfaces import UserEvents
+from moerec.store.interfaces import PastRow, UserEvents
 from moerec.types import PADDING, ItemId, StoredEvent, UserId
 
 SEEN_LIMIT = 10_000
@@ -45,9 +45,11 @@ class Past:
     @classmethod
     def of(cls, events: Iterable[PastEvent], limit: int) -> Self:
         """The newest of some events."""
-        past = cls(limit)
-        for event in events:
-            past.append(event)
+        past, newest = cls(limit), list(events)[-limit:]
+        past._items = array("i", [event.item for event in newest])
+        past._times = array("q", [event.timestamp_ms for event in newest])
+        past._values = array("f", [event.value for event in newest])
+        past.length = len(newest)
         return past
 
     def append(self, event: PastEvent) -> None:
@@ -174,10 +176,22 @@ class HotUsers:
         self._release = release
         self._counters = counters or Counters()
         self._states: OrderedDict[UserId, UserState] = OrderedDict()
+        self._brought: dict[UserId, UserState] = {}
         self._gone: list[UserState] = []
 
     def __len__(self) -> int:
         return len(self._states)
+
+    def bring(self, user_ids: Iterable[UserId]) -> None:
+        """Reads those who are not at hand, all together, for who calls `get` before `sweep`.
+
+        StorageError if the event table refuses: then `get` will read them one by one.
+        """
+        missing = list(dict.fromkeys(each for each in user_ids if each not in self._states))
+        if missing:
+            found = self._store.newest(missing, self._reach)
+            for user_id, rows in zip(missing, found, strict=True):
+                self._brought[user_id] = self._state(user_id, rows)
 
     def get(self, user_id: UserId, *, look: bool = False) -> UserState:
         """The user's state, read from the event table where it is not at hand; raises StorageError.
@@ -191,7 +205,8 @@ class HotUsers:
         if state is not None:
             self._counters.states_hot += 1
         else:
-            state = self._states[user_id] = self._build(user_id)
+            state = self._brought.pop(user_id, None) or self._build(user_id)
+            self._states[user_id] = state
             self._counters.states_read += 1
             if len(self._states) > self._capacity:
                 self._counters.states_evicted += 1
@@ -236,7 +251,8 @@ class HotUsers:
         self._states.clear()
 
     def sweep(self) -> None:
-        """Nobody uses the states that have gone any more."""
+        """Nobody uses the states that have gone any more, nor those that were brought and not asked for."""
+        self._brought.clear()
         for state in self._gone:
             self._release(state)
         self._gone.clear()
@@ -250,16 +266,25 @@ class HotUsers:
         self._gone.append(state)
 
     def _build(self, user_id: UserId) -> UserState:
-        events = self._newest_events(user_id)
-        past = (
-            self._past(stored.event.item_id, stored.event.timestamp_ms, stored.event.value)
-            for stored in events
-        )
-        known = (event for event in past if event.item != PADDING)
+        return self._state(user_id, *self._store.newest([user_id], self._reach))
+
+    def _state(self, user_id: UserId, rows: list[PastRow]) -> UserState:
+        """The state of a user whose newest events are these: all of them, if fewer than `reach`."""
+        all_there = len(rows) < self._reach
+        if not all_there:
+            rows = self._enough(user_id, rows)
+        known = [
+            PastEvent(index, row.timestamp_ms, math.nan if row.value is None else row.value)
+            for row in rows
+            if (index := self._indexes.get(row.item_id, PADDING)) != PADDING
+        ]
         state = UserState(Past.of(known, self._reach))
-        if events:
-            state.last_number = max(stored.user_number for stored in events)
-            state.last_timestamp_ms = events[-1].event.timestamp_ms
+        if rows:
+            state.last_number = max(row.user_number for row in rows)
+            state.last_timestamp_ms = rows[-1].timestamp_ms
+        if all_there:
+            state.seen = array("i", [event.item for event in known])
+        else:
             seen = (self._indexes.get(item, PADDING) for item in self._seen(user_id))
             state.seen = array("i", [item for item in seen if item != PADDING])
         return state
@@ -271,12 +296,12 @@ class HotUsers:
         index = self._indexes.get(item_id, PADDING)
         return PastEvent(index, timestamp_ms, math.nan if value is None else value)
 
-    def _newest_events(self, user_id: UserId) -> list[StoredEvent]:
-        """Enough of the newest events to hold `reach` known items, or all there are."""
+    def _enough(self, user_id: UserId, rows: list[PastRow]) -> list[PastRow]:
+        """So many of the newest events that `reach` known items are among them, or all there are."""
         limit = self._reach
-        while True:
-            events = self._store.history(user_id, limit)
-            known = sum(stored.event.item_id in self._indexes for stored in events)
-            if known >= self._reach or len(events) < limit:
-                return events
+        while len(rows) >= limit and (
+            sum(row.item_id in self._indexes for row in rows) < self._reach
+        ):
             limit *= 2
+            (rows,) = self._store.newest([user_id], limit)
+        return rows

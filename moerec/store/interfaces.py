@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from moerec.types import Event, ItemId, StoredEvent, UserId
 
@@ -36,8 +36,21 @@ class StoreCounts:
     events: int
 
 
+class PastRow(NamedTuple):
+    """What a user's state is made of: an event without the names that answers do not need."""
+
+    item_id: ItemId
+    timestamp_ms: int
+    value: float | None
+    user_number: int
+
+
 class UserEvents(Protocol):
-    """What the event table says of one user. Every method raises StorageError if the database refuses."""
+    """What the event table says of users. Every method raises StorageError if the database refuses."""
+
+    def newest(self, user_ids: Sequence[UserId], limit: int) -> list[list[PastRow]]:
+        """As `history` of each of the users, read together: several times faster than one by one."""
+        ...
 
     def history(self, user_id: UserId, limit: int) -> list[StoredEvent]:
         """The newest `limit` events in canonical order (timestamp, user number), oldest first."""
