@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from moerec.engine.kernels.nearby import SPARE, Index
+from moerec.engine.kernels.nearby import Index
 
 LEAST_ITEMS: Final = 20_000
 """Below, reading all of them is faster."""
@@ -32,6 +32,12 @@ LENGTH: Final = 10
 RECALL: Final = 0.99
 """Of the exact nearest `LENGTH`, with nothing left out: what the cells reach far enough for. Longer lists,
 and those that leave out what is near, are held against less near items, so that they read more."""
+
+HEAD: Final = 2
+"""Of the coordinates of a vector, one in so many is in its head."""
+
+FOUND: Final = 0.999
+"""Of the items that belong in a list and are read, so many are to come through the comparison by heads."""
 
 MULTIPLES: Final = tuple(1 + quarter / 4 for quarter in range(33))
 
@@ -50,7 +56,9 @@ def no_index(dim: int) -> Index:
         np.zeros(0, np.float32),
         np.zeros(0, np.int64),
         np.zeros(0, np.int32),
-        np.zeros((0, dim), np.int8),
+        np.zeros((dim, 0), np.float32),
+        np.zeros(0, np.int8),
+        np.zeros(0, np.float32),
         np.float32(1.0),
     )
 
@@ -64,7 +72,7 @@ def make_index(items_VD: Tensor, users_UD: NDArray[np.floating[Any]], seed: int 
     order = np.random.default_rng(seed).permutation(len(users_UD))
     users = torch.from_numpy(users_UD[order].astype(np.float32))
     checked, learned = users[:CHECKED], users[CHECKED:]
-    if len(items_VD) <= LEAST_ITEMS or not len(learned):
+    if len(items_VD) <= LEAST_ITEMS or not len(learned) or items_VD.shape[1] < 4 * HEAD:
         return no_index(items_VD.shape[1])
     vectors_VD = items_VD[1:].float().contiguous()
     cell_V = _nearest(vectors_VD, _centroids(vectors_VD, seed))
@@ -76,15 +84,50 @@ def make_index(items_VD: Tensor, users_UD: NDArray[np.floating[Any]], seed: int 
     if multiple is None:
         return no_index(items_VD.shape[1])
     order_V = cell_V.argsort(stable=True)
-    step = vectors_VD.abs().max().item() / 127
+    axes_DH = _axes(learned)
+    heads_VH = vectors_VD[order_V] @ axes_DH
+    step = heads_VH.abs().max().item() / 127
+    codes_VH = (heads_VH / step).round().to(torch.int8)
+    rests_V = _across(vectors_VD[order_V], heads_VH)
+    share = _share(vectors_VD, axes_DH, checked)
     return Index(
         means_CD.numpy(),
         (multiple * deviations_C).numpy(),
         sizes_C.cumsum(0).numpy(),
         (order_V + 1).to(torch.int32).numpy(),
-        (vectors_VD[order_V] / step).round().to(torch.int8).numpy(),
+        axes_DH.numpy(),
+        torch.cat([each.T.flatten() for each in torch.split(codes_VH, sizes_C.tolist())]).numpy(),
+        (share * rests_V).numpy(),
         np.float32(step),
     )
+
+
+def _across(vectors_ID: Tensor, heads_IH: Tensor) -> Tensor:
+    """How long the vectors are across the axes that their heads lie along."""
+    return (vectors_ID.square().sum(1) - heads_IH.square().sum(1)).clamp(min=0).sqrt()
+
+
+def _share(vectors_VD: Tensor, axes_DH: Tensor, users_UD: Tensor) -> float:
+    """How much of what the rests of a user and an item could make together (Cauchy-Schwarz) they make at
+    most, for nearly all of the items nearest to the users."""
+    heads_UH = users_UD @ axes_DH
+    _, wanted_Un = _best(vectors_VD, users_UD)
+    wanted_UnD = vectors_VD[wanted_Un]
+    heads_UnH = wanted_UnD @ axes_DH
+    both_Un = (wanted_UnD @ users_UD[:, :, None]).squeeze(2)
+    rest_Un = both_Un - (heads_UnH @ heads_UH[:, :, None]).squeeze(2)
+    most_Un = _across(users_UD, heads_UH)[:, None] * (
+        (wanted_UnD.square().sum(2) - heads_UnH.square().sum(2)).clamp(min=0).sqrt()
+    )
+    shares = (rest_Un / most_Un.clamp(min=1e-9)).flatten().sort().values
+    return min(max(float(shares[int(FOUND * len(shares))]), 0.0), 1.0)
+
+
+def _axes(users_UD: Tensor) -> Tensor:
+    """The directions along which users are longest, a quarter of all, [D, H]."""
+    dim = users_UD.shape[1]
+    shortest_first: Tensor = torch.linalg.eigh(users_UD.T @ users_UD).eigenvectors
+    return shortest_first.flip(1)[:, : dim // HEAD // 4 * 4].contiguous()
 
 
 def _centroids(vectors_VD: Tensor, seed: int) -> Tensor:
@@ -141,12 +184,9 @@ def _multiple(
 ) -> float | None:
     """The least multiple of the deviations that gives `RECALL` to the users; None if none does, or if
     reading everything costs less."""
-    best = [
-        (part_uD @ vectors_VD.T).topk(LENGTH + SPARE, dim=1)
-        for part_uD in torch.split(users_UD, 64)
-    ]
+    best = [(part_uD @ vectors_VD.T).topk(LENGTH, dim=1) for part_uD in torch.split(users_UD, 64)]
     last_U1 = torch.cat([each.values[:, -1:] for each in best])
-    wanted_Un = torch.cat([each.indices[:, :LENGTH] for each in best])
+    wanted_Un = torch.cat([each.indices for each in best])
     cosines_UC = users_UD @ means_CD.T
     for multiple in MULTIPLES:
         read_UC = cosines_UC + multiple * deviations_C >= last_U1
@@ -155,3 +195,9 @@ def _multiple(
             cost = len(sizes_C) + ITEM_COST * items
             return multiple if cost < len(vectors_VD) else None
     return None
+
+
+def _best(vectors_VD: Tensor, users_UD: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and places of the items nearest to each user, `LENGTH` of them."""
+    best = [(part_uD @ vectors_VD.T).topk(LENGTH, dim=1) for part_uD in torch.split(users_UD, 64)]
+    return torch.cat([each.values for each in best]), torch.cat([each.indices for each in best])

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from moerec.engine.index import LEAST_ITEMS, LENGTH, RECALL, make_index
-from moerec.engine.kernels.nearby import SPARE, Index
+from moerec.engine.kernels.nearby import Index
 
 DIM = 16
 
@@ -41,9 +41,9 @@ def test_users_who_were_not_there_find_what_they_would_find_everywhere() -> None
     assert len(made.centroids_CD) > 100
     found, read = 0.0, 0
     for user in users[3_500:]:
-        best = (items[1:] @ user).topk(LENGTH + SPARE)
+        best = (items[1:] @ user).topk(LENGTH)
         seen = looked_at(made, user, float(best.values[-1]))
-        found += np.isin(best.indices[:LENGTH].numpy() + 1, seen).mean()
+        found += np.isin(best.indices.numpy() + 1, seen).mean()
         read += len(seen)
     assert found / 500 > RECALL - 0.01
     assert read / 500 < len(items) / 2
@@ -55,8 +55,12 @@ def test_each_item_is_in_one_cell_with_its_own_vector() -> None:
     assert np.array_equal(np.sort(made.items_V), np.arange(1, len(items)))
     assert made.ends_C[-1] == len(items) - 1
     assert (np.diff(made.ends_C) > 0).all()
-    rounded = made.step * made.codes_VD.astype(np.float32)
-    assert np.abs(rounded - items.numpy()[made.items_V]).max() <= 0.51 * made.step
+    assert made.axes_DH.T @ made.axes_DH == pytest.approx(np.eye(DIM // 2), abs=1e-5)
+    begins = np.concatenate([[0], made.ends_C[:-1]])
+    for begin, end in zip(begins, made.ends_C, strict=True):
+        codes = made.heads_N[begin * DIM // 2 : end * DIM // 2].reshape(DIM // 2, end - begin).T
+        heads = items.numpy()[made.items_V[begin:end]] @ made.axes_DH
+        assert np.abs(made.step * codes.astype(np.float32) - heads).max() <= 0.51 * made.step
 
 
 def test_the_same_input_gives_the_same_index() -> None:

@@ -115,16 +115,23 @@ def indexed(model: MoERecommender, spread: float) -> CompiledRetrieval:
     """With an index of 12 cells of items chosen at random; a spread of 2 reaches every item."""
     items = model.item_vectors()
     order = np.random.default_rng(5).permutation(len(items) - 1) + 1
-    cells = np.array_split(order, 12)
     vectors = items.numpy()[order]
-    step = np.float32(np.abs(vectors).max() / 127)
+    axes = np.linalg.qr(np.random.default_rng(6).normal(size=(vectors.shape[1], 4)))[0]
+    heads = vectors @ axes
+    step = np.abs(heads).max() / 127
+    codes = np.rint(heads / step).astype(np.int8)
+    sizes = [len(cell) for cell in np.array_split(order, 12)]
+    ends = np.cumsum(sizes)
+    cells = list(zip(ends - sizes, ends, strict=True))
     index = Index(
-        np.stack([items.numpy()[cell].mean(0) for cell in cells]),
+        np.stack([vectors[begin:end].mean(0) for begin, end in cells]),
         np.full(12, spread, np.float32),
-        np.cumsum([len(cell) for cell in cells]),
+        ends,
         order.astype(np.int32),
-        np.rint(vectors / step).astype(np.int8),
-        step,
+        axes.astype(np.float32),
+        np.concatenate([codes[begin:end].T.ravel() for begin, end in cells]),
+        np.sqrt(np.maximum((vectors**2).sum(1) - (heads**2).sum(1), 0)).astype(np.float32),
+        np.float32(step),
     )
     return CompiledRetrieval(model, items, index)
 

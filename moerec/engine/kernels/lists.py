@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from moerec.engine.kernels.arithmetic import Floats, Ints, compiled, exp
 from moerec.engine.kernels.heap import offer, unheap
-from moerec.engine.kernels.nearby import Index, dot, nearby
+from moerec.engine.kernels.nearby import Index, Near, dot, nearby
 
 
 class Table(NamedTuple):
@@ -79,8 +79,8 @@ def best_items(
         user_D = asked.users_BD[row]
         items, keys = near_n[:size], cosines_n[:size]
         if searches:
-            cells_C, marks_V = cosines_4C[row % 4], scratch.marks_V
-            near = nearby(index, vectors_VD, user_D, cells_C, marks_V, number, items, keys)
+            search = Near(vectors_VD, user_D, scratch.marks_V, number, items, keys)
+            near = nearby(index, search, cosines_4C[row % 4])
         else:
             near = nearest(cosines_4V[row % 4], scratch.marks_V, number, items, keys)
         count = with_followers(

@@ -1,9 +1,10 @@
 """The nearest items of a user, cell by cell: a cell that cannot hold one of them is not read.
 
-Letters: V items, D width, C cells, n places of a list.
+Letters: V items, D width, C cells, H coordinates of a head, n places of a list.
 
-Items are compared by vectors in 8 bits, a cache line for each 64 coordinates; the best of them by the vectors
-themselves.
+In a cell, items are first compared by their heads: the coordinates along which users differ most, in 8 bits.
+What the rest of an item can add is bounded by its length, and how much of that bound (Cauchy-Schwarz) is
+ever needed has been measured; the few that come so far are compared by the vectors themselves.
 """
 
 from typing import Final, NamedTuple
@@ -12,10 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moerec.engine.kernels.arithmetic import Floats, Ints, compiled
-from moerec.engine.kernels.heap import offer
-
-SPARE: Final = 10
-"""So many more than a list has are kept by their vectors in 8 bits, of which the list is the best."""
+from moerec.engine.kernels.heap import offer, unheap
 
 FIRST: Final = 8
 """The most promising cells are read first, so that what the others are held against is high early."""
@@ -26,73 +24,134 @@ class Index(NamedTuple):
 
     * `centroids_CD`: the mean of each cell's vectors; without cells all items are to be read;
     * `spreads_C`: so much nearer than its centroid the nearest item of a cell is taken to be at most;
-    * `ends_C`: cell c is the places `ends_C[c - 1]` to `ends_C[c]` of the two that follow;
+    * `ends_C`: cell c is the places `ends_C[c - 1]` to `ends_C[c]`;
     * `items_V`: the items, cell by cell;
-    * `codes_VD`: their vectors in steps of `step`.
+    * `axes_DH`: H orthonormal directions, H a multiple of 4;
+    * `heads_N`: their N = V * H coordinates along these, in steps of `step`, cell by cell and there axis by
+      axis;
+    * `rests_V`: times the length of a user across them, so much the rest of each item adds at most.
     """
 
     centroids_CD: Floats
     spreads_C: Floats
     ends_C: Ints
     items_V: NDArray[np.int32]
-    codes_VD: NDArray[np.int8]
+    axes_DH: Floats
+    heads_N: NDArray[np.int8]
+    rests_V: Floats
     step: np.float32
 
 
-@compiled
-def nearby(
-    index: Index,
-    vectors_VD: Floats,
-    user_D: Floats,
-    cosines_C: Floats,
-    marks_V: Ints,
-    list_number: int,
-    items_n: Ints,
-    keys_n: Floats,
-) -> int:
-    """As `lists.nearest`, in the cells that can hold one of them, as `cosines_C` of the centroids says."""
-    C, kept = len(cosines_C), len(items_n) + SPARE
-    items, keys = np.empty(kept, np.int64), np.empty(kept, np.float32)
-    scaled_D = user_D * index.step
-    first, nearness = np.empty(FIRST, np.int64), np.empty(FIRST, np.float32)
-    firsts, count = 0, 0
-    for cell in range(C):
-        cosines_C[cell] += index.spreads_C[cell]
-        if firsts < FIRST or cosines_C[cell] > nearness[0]:
-            firsts = offer(first, nearness, firsts, cell, cosines_C[cell])
-    for place in range(firsts):
-        count = read_cell(index, first[place], scaled_D, marks_V, list_number, items, keys, count)
-        cosines_C[first[place]] = -np.inf
-    for cell in range(C):
-        if cosines_C[cell] > -np.inf and (count < kept or cosines_C[cell] >= keys[0]):
-            count = read_cell(index, cell, scaled_D, marks_V, list_number, items, keys, count)
-    found = 0
-    for place in range(count):
-        item = items[place]
-        found = offer(items_n, keys_n, found, item, dot(user_D, vectors_VD[item]))
-    return found
+class Near(NamedTuple):
+    """What a search reads and fills besides the index: the user, and the heap of the best n so far."""
+
+    vectors_VD: Floats
+    user_D: Floats
+    marks_V: Ints
+    list_number: int
+    items_n: Ints
+    keys_n: Floats
+
+
+class Head(NamedTuple):
+    """A user along the index's axes, times its step; how long across them; and what rounding can hide."""
+
+    user_H: Floats
+    rest: np.float32
+    slack: np.float32
 
 
 @compiled
-def read_cell(
-    index: Index,
-    cell: int,
-    scaled_D: Floats,
-    marks_V: Ints,
-    list_number: int,
-    items_n: Ints,
-    keys_n: Floats,
-    count: int,
-) -> int:
-    """Offers the items of a cell that are not marked to the heap of `count`; how many are in there then."""
-    worst = keys_n[0] if count == len(items_n) else np.float32(-np.inf)
-    for place in range(index.ends_C[cell - 1] if cell else 0, index.ends_C[cell]):
-        key = rough_dot(scaled_D, index.codes_VD[place])
-        if key > worst and marks_V[index.items_V[place]] != list_number:
-            count = offer(items_n, keys_n, count, index.items_V[place], key)
-            if count == len(items_n):
-                worst = keys_n[0]
+def nearby(index: Index, near: Near, cosines_C: Floats) -> int:
+    """As `lists.nearest`, in the cells that can hold one of them.
+
+    `cosines_C` is of the centroids, and changed.
+    """
+    head, n, count = head_of(index, near.user_D), len(near.items_n), 0
+    first = most_promising(cosines_C, index.spreads_C)
+    worst, highest = np.float32(-np.inf), np.empty(largest(index.ends_C), np.float32)
+    for step in range(len(first) + len(cosines_C)):
+        cell = first[step] if step < len(first) else step - len(first)
+        if cosines_C[cell] < worst or cosines_C[cell] == -np.inf:
+            continue
+        # Once is enough.
+        cosines_C[cell] = -np.inf
+        begin = index.ends_C[cell - 1] if cell else 0
+        size = index.ends_C[cell] - begin
+        bound(index, head, begin, size, highest)
+        for place in range(size):
+            if highest[place] < worst:
+                continue
+            item = index.items_V[begin + place]
+            if near.marks_V[item] == near.list_number:
+                continue
+            key = dot(near.user_D, near.vectors_VD[item])
+            count = offer(near.items_n, near.keys_n, count, item, key)
+            if count == n:
+                worst = near.keys_n[0]
     return count
+
+
+@compiled
+def most_promising(cosines_C: Floats, spreads_C: Floats) -> Ints:
+    """`FIRST` cells, the best first; `cosines_C` becomes how near the nearest item of each may be."""
+    first, nearness = np.empty(FIRST, np.int64), np.empty(FIRST, np.float32)
+    count = 0
+    for cell in range(len(cosines_C)):
+        cosines_C[cell] += spreads_C[cell]
+        if count < FIRST or cosines_C[cell] > nearness[0]:
+            count = offer(first, nearness, count, cell, cosines_C[cell])
+    unheap(first, nearness, count)
+    return first[:count]
+
+
+@compiled
+def largest(ends_C: Ints) -> int:
+    """Items of the largest cell."""
+    most = 0
+    for cell in range(len(ends_C)):
+        most = max(most, int(ends_C[cell] - (ends_C[cell - 1] if cell else 0)))
+    return most
+
+
+@compiled
+def head_of(index: Index, user_D: Floats) -> Head:
+    """The user as items' heads are compared with."""
+    D, H = index.axes_DH.shape
+    user_H = np.zeros(H, np.float32)
+    for place in range(D):
+        for axis in range(H):
+            user_H[axis] += user_D[place] * index.axes_DH[place, axis]
+    along, sizes = np.float32(0.0), np.float32(0.0)
+    for axis in range(H):
+        along += user_H[axis] * user_H[axis]
+        sizes += abs(user_H[axis])
+        user_H[axis] *= index.step
+    rest = np.sqrt(max(dot(user_D, user_D) - along, np.float32(0.0)))
+    # Half a step for each coordinate, and what sums in float32 round.
+    return Head(user_H, rest, sizes * index.step * np.float32(0.5) + np.float32(1e-5))
+
+
+@compiled
+def bound(index: Index, head: Head, begin: int, size: int, highest: Floats) -> None:
+    """How near each item of a cell can be at most."""
+    for place in range(size):
+        highest[place] = head.rest * index.rests_V[begin + place] + head.slack
+    for axis in range(0, len(head.user_H), 4):
+        first = begin * len(head.user_H) + axis * size
+        u0, u1 = head.user_H[axis], head.user_H[axis + 1]
+        u2, u3 = head.user_H[axis + 2], head.user_H[axis + 3]
+        heads0 = index.heads_N[first : first + size]
+        heads1 = index.heads_N[first + size : first + 2 * size]
+        heads2 = index.heads_N[first + 2 * size : first + 3 * size]
+        heads3 = index.heads_N[first + 3 * size : first + 4 * size]
+        for place in range(size):
+            highest[place] += (
+                u0 * np.float32(heads0[place])
+                + u1 * np.float32(heads1[place])
+                + u2 * np.float32(heads2[place])
+                + u3 * np.float32(heads3[place])
+            )
 
 
 @compiled
@@ -101,13 +160,4 @@ def dot(x_D: Floats, y_D: Floats) -> np.float32:
     sum_ = np.float32(0.0)
     for place in range(len(x_D)):
         sum_ += x_D[place] * y_D[place]
-    return sum_
-
-
-@compiled
-def rough_dot(x_D: Floats, codes_D: NDArray[np.int8]) -> np.float32:
-    """x . y for a y in 8 bits, x times their step given."""
-    sum_ = np.float32(0.0)
-    for place in range(len(x_D)):
-        sum_ += x_D[place] * np.float32(codes_D[place])
     return sum_
