@@ -127,7 +127,8 @@ def with_followers(
         scratch.marks_V[item] = list_number
         key = raised(table, cosines_n[place], scratch.chances_V[item])
         count = offer(items_n, keys_n, count, item, key)
-    # At best a follower is as near as the last of the nearest. That list is full, or had them all.
+    # At best a follower is as near as the last of the nearest, but for what an index missed. That list is
+    # full, or had them all.
     nearest_odds = raised(table, cosines_n[0], np.float32(0.0))
     for place in range(followers):
         item = touched[place]
