@@ -23,12 +23,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import venv
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _environment import python_with
 from _machine import ROOT, about
 from _speed_sequences import (
     Arrays,
@@ -45,7 +44,6 @@ from moerec.training.config import LogSize, presets
 
 HERE = Path(__file__).resolve().parent
 RECTOOLS = "rectools[torch]==0.19.0"
-ENVIRONMENT = ROOT / ".moerec" / "bench-venv"
 
 Options = dict[str, Any]
 Runs = dict[str, list[dict[str, Any]]]
@@ -84,24 +82,6 @@ def choose(options: argparse.Namespace, sequences: Arrays) -> tuple[Options, Arr
     given = ("batch", "learning_rate", "negatives", "warmup", "steps", "seed")
     shared = shape | {"length": length} | {name: getattr(options, name) for name in given}
     return shared | {"settings": settings, "epochs": epochs}, sequences
-
-
-def rectools_python(given: str | None) -> str:
-    """The interpreter that has RecTools: the one given, or that of an environment made for it."""
-    if given is not None:
-        if not Path(given).is_file():
-            sys.exit(f"there is no {given}: give the python of an environment with {RECTOOLS}")
-        return given
-    python = ENVIRONMENT / "bin" / "python"
-    complete = ENVIRONMENT / "complete"  # an interrupted installation is begun anew
-    if not complete.exists():
-        print(f"making {ENVIRONMENT} with {RECTOOLS}", file=sys.stderr)
-        venv.create(ENVIRONMENT, clear=True, with_pip=True)
-        # The same torch as here, and before RecTools, which would choose another.
-        for wanted in (f"torch=={version('torch').partition('+')[0]}", RECTOOLS):
-            subprocess.run([python, "-m", "pip", "install", "--quiet", wanted], check=True)
-        complete.touch()
-    return str(python)
 
 
 def measure(python: str, script: str, sequences: Path, options: Options) -> dict[str, Any]:
@@ -160,7 +140,11 @@ def contenders(options: argparse.Namespace) -> list[tuple[str, str, Options]]:
 
 def compare(options: argparse.Namespace, shared: Options, sequences: Arrays) -> Runs:
     """All repeats of every contender, taking turns."""
-    python = None if options.without_rectools else rectools_python(options.rectools_python)
+    python = (
+        None
+        if options.without_rectools
+        else python_with([RECTOOLS], "bench-venv", options.rectools_python, ["torch"])
+    )
     runs: Runs = {}
     with tempfile.TemporaryDirectory(prefix="moerec-bench-") as folder:
         file = Path(folder) / "sequences.npz"

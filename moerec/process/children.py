@@ -18,7 +18,8 @@ STOP_S = 5.0
 class ChildSpec:
     """What to run: `python -m MODULE ARGUMENTS` with this environment. `name` is for people.
 
-    It has `stop_s` seconds between SIGTERM and SIGKILL.
+    It has `stop_s` seconds between SIGTERM and SIGKILL. Another `python` than ours must find
+    `moerec.process.child` by that environment; it needs nothing but the standard library.
     """
 
     name: str
@@ -26,6 +27,7 @@ class ChildSpec:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     stop_s: float = STOP_S
+    python: str = sys.executable
 
 
 class Child:
@@ -46,7 +48,7 @@ class Child:
     def start(self) -> None:
         """Start the process in a session of its own, so that a terminal's Ctrl-C goes to the parent alone."""
         command = [
-            sys.executable,
+            self.spec.python,
             "-m",
             "moerec.process.child",
             self.spec.module,
