@@ -17,20 +17,21 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from moerec.loadtest.checks import Content, Listed
 from moerec.loadtest.plan import Plan
 from moerec.loadtest.users import prepared_store, user_id
 from moerec.store.sql import open_event_store
+from tests.bench.script import BENCH, run_script
 from tests.tiny import tiny_bundle
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "bench"))
+sys.path.insert(0, str(BENCH))
 
-from _peer_app import Batcher, Lists, Question  # noqa: E402
-from _peer_checks import Checked, Exchange, compare  # noqa: E402
-from _peer_process import Peer, in_words, plain, write_world  # noqa: E402
-from _peer_sasrec import SASRec, Service  # noqa: E402
+from _peer_app import Batcher, Lists, Question
+from _peer_checks import Checked, Exchange, compare
+from _peer_process import Peer, in_words, plain, write_world
+from _peer_sasrec import SASRec, Service
 
 ITEMS = 300
 
@@ -39,23 +40,24 @@ def listed(*items: str) -> list[Listed]:
     return [Listed(item, 1.0 - place / 10) for place, item in enumerate(items)]
 
 
-def command(tmp_path: Path, *more: str) -> list[str]:
+def arguments(tmp_path: Path, *more: str) -> list[str]:
     bundle = tiny_bundle(tmp_path / "bundle", items=ITEMS).path
     return [
-        *(
-            sys.executable,
-            str(ROOT / "bench" / "peers.py"),
-            "--plain-only",
-            "--bundle",
-            str(bundle),
-        ),
-        *("--users", "100", "--connections", "4", "--checked", "8", "--repeats", "1"),
-        *("--threads", "1", "--generator", "own", "--dir", str(tmp_path / "kept"), *more),
+        *("--plain-only", "--bundle", str(bundle), "--users", "100", "--connections", "4"),
+        *("--checked", "8", "--repeats", "1", "--threads", "1", "--generator", "own"),
+        *("--dir", str(tmp_path / "kept"), *more),
     ]
 
 
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=220)
+@pytest.fixture
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the script sets for those it starts is gone after the test."""
+    for name, value in (
+        ("PYTHONPATH", str(BENCH.parent)),
+        ("OMP_WAIT_POLICY", "PASSIVE"),
+        ("OPENBLAS_NUM_THREADS", "1"),
+    ):
+        monkeypatch.setenv(name, value)
 
 
 class Counting:
@@ -100,24 +102,19 @@ def test_a_batch_of_the_plain_peer_has_the_lists_of_each_alone() -> None:
     questions = [Question(user, history) for user, history in enumerate(histories)]
     items, scores = service.best(questions, 5)
     for row, question in enumerate(questions):
-        alone, alone_scores = service.best([question], 5)
+        alone, _ = service.best([question], 5)
         assert items[row].tolist() == alone[0].tolist()
-        np.testing.assert_allclose(scores[row], alone_scores[0], rtol=1e-5)
         assert not set(items[row].tolist()) & set(question.history)
-    assert service.best([Question(0, [*range(90, 99), *histories[2][-6:]][-6:])], 5)[1] == (
-        pytest.approx(model_scores(model, histories[2][-6:], 5), rel=1e-5)
-    )
+        wanted = best_scores(model, question.history, 5)
+        np.testing.assert_allclose(scores[row], wanted, rtol=1e-5)
 
 
-def model_scores(model: SASRec, history: list[int], k: int) -> np.ndarray:
-    """By the definition: product with every item's vector, without those of the history."""
-    import torch
-
+def best_scores(model: SASRec, history: list[int], k: int) -> np.ndarray:
+    """By the definition: products with the vectors of all items, without those of the history."""
     with torch.inference_mode():
-        vector = model(torch.tensor([history]))[0, -1]
+        vector = model(torch.tensor([history[-model.length :]]))[0, -1]
         scores = (model.items.weight @ vector).numpy()
-    kept = np.delete(scores, history)
-    return np.sort(kept)[::-1][:k][None]
+    return np.sort(np.delete(scores, history))[::-1][:k]
 
 
 def test_the_world_is_what_the_store_holds(tmp_path: Path) -> None:
@@ -164,16 +161,15 @@ def test_every_combination_of_settings_is_tried() -> None:
     assert in_words(plain().candidates([1], [1])[0]) == "1 thread, one question at a time, 1 worker"
 
 
+@pytest.mark.usefixtures("_own_environment")
 def test_the_plain_peer_beside_our_service(tmp_path: Path) -> None:
-    done = run(
-        *command(
-            tmp_path, "--seconds", "1", "--batches", "64", "--json", str(tmp_path / "out.json")
-        )
-    )
+    figures = tmp_path / "out.json"
+    more = ("--seconds", "1", "--batches", "64", "--json", str(figures))
+    done = run_script("peers.py", *arguments(tmp_path, *more))
     assert done.returncode == 0, done.stderr
     assert "RecTools SASRec, implicit ALS: left out" in done.stderr
     assert "moerec against FastAPI + PyTorch SASRec" in done.stdout
-    found = json.loads((tmp_path / "out.json").read_text())
+    found = json.loads(figures.read_text())
     peer, ours = found["rows"]
     for row in (peer, ours):
         assert row["checked"]["knows_last_click"]
@@ -187,6 +183,7 @@ def test_the_plain_peer_beside_our_service(tmp_path: Path) -> None:
     assert found["facts"]["items"] == ITEMS
 
 
+@pytest.mark.usefixtures("_own_environment")
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -196,9 +193,7 @@ def test_the_plain_peer_beside_our_service(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_refused_in_words(tmp_path: Path, given: list[str], said: str) -> None:
-    done = run(
-        sys.executable, str(ROOT / "bench" / "peers.py"), *given, "--dir", str(tmp_path / "kept")
-    )
+    done = run_script("peers.py", *given, "--dir", tmp_path / "kept")
     assert done.returncode in (1, 2)
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -207,7 +202,7 @@ def test_bad_input_is_refused_in_words(tmp_path: Path, given: list[str], said: s
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
     with subprocess.Popen(
-        command(tmp_path, "--seconds", "60"),
+[sys.executable, str(BENCH / "peers.py"), *arguments(tmp_path, "--seconds", "60")],
         stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         parent = psutil.Process(process.pid)
