@@ -10,11 +10,11 @@ those of moerec's bundle. moerec runs as `moerec serve`, with its store, tokens,
 the peers have not.
 
 Each peer is tried with every combination of threads, one question at a time or micro-batches, and settings
-of its own; the fastest is measured. It has one worker: histories are in its
-memory, and two would not know of each other's events. Before the loads the lists of some users are
-compared with the library's own (offline, one history each), before and after an event; whether the event
-changed more than its own item's place says if the last click is in the answer. Then closed loops in turns, by
-wrk if it is installed. Exit code 1 if an answer was wrong or an error.
+of its own; the fastest is measured. It has one worker: histories are in its memory, and two would not know
+of each other's events. Before the loads the lists of some users are compared with what the library finds
+offline for one history at a time, before and after an event on the list's first item. Whether the event did
+more than take its own item off the list says if the last click is in the answer. Then closed loops in turns,
+by wrk if it is installed. Exit code 1 if an answer was wrong, or an error.
 
 RecTools and implicit live in environments of their own, which are made on first use: .moerec/peers-rectools
 and peers-implicit (RecTools has a fork of implicit in that one's place).
@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 # As the command line does; before torch is loaded.
@@ -53,7 +53,7 @@ from _peer_table import OURS, Row, show
 from rich.console import Console
 
 from moerec.artifacts.bundle import Bundle
-from moerec.artifacts.files import held
+from moerec.artifacts.files import held, write_file
 from moerec.cli.options import positive
 from moerec.errors import MoerecError, UsageError
 from moerec.loadtest.checks import check_content
@@ -205,7 +205,8 @@ def run(options: argparse.Namespace) -> int:
         peers.append(rectools(python_with([RECTOOLS], "peers-rectools", *theirs)))
         theirs = (options.implicit_python, SERVER)
         peers.append(als(python_with([IMPLICIT], "peers-implicit", *theirs)))
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # a folder that cannot be made is the lock's error, in words
+        plan.folder.mkdir(parents=True, exist_ok=True)
     busy = UsageError(f"another bench is running in {plan.folder}", "Wait until it has ended.")
     with held(plan.folder / "running", busy):
         rows, items = measure(options, plan, peers)
@@ -215,7 +216,7 @@ def run(options: argparse.Namespace) -> int:
     print(" · ".join(f"{key}: {value}" for key, value in facts.items()))
     if options.json:
         document = {"facts": facts, "plan": plan.to_dict(), "rows": [row.to_dict() for row in rows]}
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+        write_file(options.json, (json.dumps(document, indent=2) + "\n").encode())
     faults = [fault for row in rows for fault in row.faults]
     for fault in faults:
         print(f"wrong: {fault}", file=sys.stderr)
