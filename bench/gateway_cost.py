@@ -62,9 +62,7 @@ def write_catalogue(folder: Path) -> Bundle:
             categories=[["one"]] * ITEMS,
         ),
         popular=[PopularItem(item, 1) for item in items[:200]],
-        trained_on=TrainedOn(
-            np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.uint64)
-        ),
+        trained_on=TrainedOn(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.uint64)),
         data=DataFacts("canned", "f" * 8, events=1, users=1, items=ITEMS, has_time=True),
         held_out="none",
         training={},

@@ -18,56 +18,46 @@ from sqlalchemy import (
     insert,
     make_url,
     select,
-    update,
 )
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from moerec.errors import SettingsError, StorageError
+from moerec.store.appending import Appending
 from moerec.store.bulk import NewHistory, insert_histories
 from moerec.store.interfaces import Appended, PastRow, StoreCounts
-from moerec.store.tables import SCHEMA_VERSION, events, metadata, store_state, users
+from moerec.store.tables import (
+    SCHEMA_VERSION,
+    STORED,
+    events,
+    metadata,
+    store_state,
+    stored,
+    users,
+)
 from moerec.types import Event, ItemId, StoredEvent, UserId
 
 BUSY_TIMEOUT_MS: Final = 5000
-LOOKUP_CHUNK: Final = 1000
 SEEN_CHUNK: Final = 256
 
 _Row = Row[*tuple[Any, ...]]
 
 Durability = Literal["process", "full"]
 
-_STORED = select(
-    events.c.event_id,
-    users.c.user_id,
-    events.c.item_id,
-    events.c.timestamp_ms,
-    events.c.type,
-    events.c.value,
-    events.c.user_number,
-    events.c.table_number,
-).join_from(events, users)
-
 _NEWEST_FIRST: Final = (events.c.timestamp_ms.desc(), events.c.user_number.desc())
-_BY_IDS = _STORED.where(events.c.event_id.in_(bindparam("ids", expanding=True)))
-_HISTORY = _STORED.where(users.c.user_id == bindparam("user_id")).order_by(*_NEWEST_FIRST)
+_HISTORY = STORED.where(users.c.user_id == bindparam("user_id")).order_by(*_NEWEST_FIRST)
 _PAST = (
     select(events.c.item_id, events.c.timestamp_ms, events.c.value, events.c.user_number)
     .join_from(events, users)
     .where(users.c.user_id == bindparam("user_id"))
     .order_by(*_NEWEST_FIRST)
 )
-_SINCE = _STORED.where(events.c.table_number > bindparam("after")).order_by(events.c.table_number)
+_SINCE = STORED.where(events.c.table_number > bindparam("after")).order_by(events.c.table_number)
 _SEEN = (
     select(events.c.item_id)
     .join_from(events, users)
     .where(users.c.user_id == bindparam("user_id"))
     .order_by(*_NEWEST_FIRST)
-)
-_USERS = select(users.c.user_id, users.c.user_key, users.c.last_number).where(
-    users.c.user_id.in_(bindparam("ids", expanding=True))
-)
-_SET_LAST_NUMBER = (
-    update(users).where(users.c.user_key == bindparam("key")).values(last_number=bindparam("last"))
 )
 
 
@@ -110,7 +100,9 @@ class SqlEventStore:
         synchronous = "FULL" if durability == "full" else "NORMAL"
         for engine in (self._readers, self._writers):
             _set_up_sqlite(engine, synchronous)
-        event.listen(self._writers, "begin", _begin_immediate)
+        event.listen(self._writers, "begin", _begin)
+        self._appending = Appending(self._writers.dialect)
+        self._name = self._readers.url.render_as_string(hide_password=True)
 
     def prepare(self) -> None:
         """Makes missing tables; refuses a layout newer than ours."""
@@ -133,8 +125,8 @@ class SqlEventStore:
         """See EventStore."""
         if not events_in:
             return []
-        with self._transaction() as connection:
-            return _append(connection, events_in)
+        with _storage_errors(self._name), self._driver_transaction() as cursor:
+            return self._appending.append(cursor, events_in)
 
     def load(self, histories: Iterable[NewHistory]) -> int:
         """Stores histories of users who have none yet, in ONE transaction; how many events there were.
@@ -148,12 +140,12 @@ class SqlEventStore:
     def history(self, user_id: UserId, limit: int) -> list[StoredEvent]:
         """See EventStore."""
         rows = self._read(_HISTORY.limit(bindparam("limit")), user_id=user_id, limit=limit)
-        return [_stored(row) for row in reversed(rows)]
+        return [stored(row) for row in reversed(rows)]
 
     def newest(self, user_ids: Sequence[UserId], limit: int) -> list[list[PastRow]]:
         """See EventStore."""
         found = []
-        with _storage_errors(self._name()), self._readers.connect() as connection:
+        with _storage_errors(self._name), self._readers.connect() as connection:
             # A new user costs the engine a read: past SQLAlchemy's own preparation of each statement and
             # row, which costs five times what the driver does.
             cursor = connection.connection.cursor()
@@ -168,7 +160,7 @@ class SqlEventStore:
     def seen(self, user_id: UserId, limit: int) -> list[ItemId]:
         """See EventStore."""
         items: dict[ItemId, None] = {}
-        with _storage_errors(self._name()), self._readers.connect() as connection:
+        with _storage_errors(self._name), self._readers.connect() as connection:
             for row in connection.execute(
                 _SEEN, {"user_id": user_id}, execution_options={"yield_per": SEEN_CHUNK}
             ):
@@ -180,7 +172,7 @@ class SqlEventStore:
     def since(self, table_number: int, limit: int) -> list[StoredEvent]:
         """See EventStore."""
         rows = self._read(_SINCE.limit(bindparam("limit")), after=table_number, limit=limit)
-        return [_stored(row) for row in rows]
+        return [stored(row) for row in rows]
 
     def last_number(self) -> int:
         """See EventStore."""
@@ -202,125 +194,25 @@ class SqlEventStore:
         self._writers.dispose()
 
     def _read(self, statement: Select[*tuple[Any, ...]], **values: object) -> Sequence[_Row]:
-        with _storage_errors(self._name()), self._readers.connect() as connection:
+        with _storage_errors(self._name), self._readers.connect() as connection:
             return connection.execute(statement, values).all()
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with _storage_errors(self._name()), self._writers.begin() as connection:
+        with _storage_errors(self._name), self._writers.begin() as connection:
             yield connection
 
-    def _name(self) -> str:
-        return self._readers.url.render_as_string(hide_password=True)
-
-
-def _append(connection: Connection, events_in: Sequence[Event]) -> list[Appended]:
-    last = connection.scalars(select(store_state.c.last_table_number).with_for_update()).one()
-    known = _known(connection, [event_in.event_id for event_in in events_in])
-    fresh: dict[str, Event] = {}
-    for event_in in events_in:
-        if event_in.event_id not in known:
-            fresh.setdefault(event_in.event_id, event_in)
-    inserted = _insert(connection, list(fresh.values()), last) if fresh else {}
-    results: list[Appended] = []
-    for event_in in events_in:
-        new = inserted.pop(event_in.event_id, None)
-        if new is None:
-            results.append(_again(event_in, known[event_in.event_id]))
-        else:
-            known[event_in.event_id] = new
-            results.append(Appended(event_in.event_id, new.user_number, new.table_number))
-    return results
-
-
-def _insert(connection: Connection, fresh: list[Event], last: int) -> dict[str, StoredEvent]:
-    """Stores events that are not in the table yet; returns them by event id."""
-    numbering = _Numbering(connection, {event_in.user_id for event_in in fresh})
-    inserted: dict[str, StoredEvent] = {}
-    rows: list[dict[str, object]] = []
-    for table_number, event_in in enumerate(fresh, start=last + 1):
-        user_key, user_number = numbering.next(event_in.user_id)
-        rows.append(
-            {
-                "table_number": table_number,
-                "event_id": event_in.event_id,
-                "user_key": user_key,
-                "user_number": user_number,
-                "timestamp_ms": event_in.timestamp_ms,
-                "item_id": event_in.item_id,
-                "type": event_in.type,
-                "value": event_in.value,
-            }
-        )
-        inserted[event_in.event_id] = StoredEvent(event_in, user_number, table_number)
-    connection.execute(insert(events), rows)
-    numbering.save()
-    connection.execute(update(store_state).values(last_table_number=last + len(rows)))
-    return inserted
-
-
-def _known(connection: Connection, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
-    known: dict[str, StoredEvent] = {}
-    for start in range(0, len(event_ids), LOOKUP_CHUNK):
-        for row in connection.execute(_BY_IDS, {"ids": event_ids[start : start + LOOKUP_CHUNK]}):
-            known[row.event_id] = _stored(row)
-    return known
-
-
-class _Numbering:
-    """Gives out the next number of each user; new users get a row."""
-
-    def __init__(self, connection: Connection, user_ids: set[UserId]) -> None:
-        self._connection = connection
-        self._keys: dict[str, int] = {}
-        self._last: dict[str, int] = {}
-        ordered = sorted(user_ids)
-        self._load(ordered)
-        missing = [user_id for user_id in ordered if user_id not in self._keys]
-        if missing:
-            rows = [{"user_id": user_id, "last_number": 0} for user_id in missing]
-            connection.execute(insert(users), rows)
-            self._load(missing)
-
-    def _load(self, user_ids: Sequence[str]) -> None:
-        for start in range(0, len(user_ids), LOOKUP_CHUNK):
-            chunk = user_ids[start : start + LOOKUP_CHUNK]
-            for row in self._connection.execute(_USERS, {"ids": chunk}):
-                self._keys[row.user_id] = row.user_key
-                self._last[row.user_id] = row.last_number
-
-    def next(self, user_id: UserId) -> tuple[int, int]:
-        self._last[user_id] += 1
-        return self._keys[user_id], self._last[user_id]
-
-    def save(self) -> None:
-        self._connection.execute(
-            _SET_LAST_NUMBER,
-            [{"key": key, "last": self._last[user_id]} for user_id, key in self._keys.items()],
-        )
-
-
-def _again(event_in: Event, stored: StoredEvent) -> Appended:
-    fields = ("user_id", "item_id", "timestamp_ms", "type", "value")
-    differs = tuple(
-        name for name in fields if getattr(event_in, name) != getattr(stored.event, name)
-    )
-    return Appended(
-        event_in.event_id,
-        stored.user_number,
-        stored.table_number,
-        duplicate=not differs,
-        differs=differs,
-    )
-
-
-def _stored(row: _Row) -> StoredEvent:
-    event_id, user_id, item_id, timestamp_ms, event_type, value, user_number, table_number = row
-    return StoredEvent(
-        Event(event_id, user_id, item_id, timestamp_ms, event_type, value),
-        user_number,
-        table_number,
-    )
+    @contextmanager
+    def _driver_transaction(self) -> Iterator[DBAPICursor]:
+        """A writer's transaction without SQLAlchemy in between."""
+        connection = self._writers.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(_BEGIN)
+            yield cursor
+            connection.commit()
+        finally:
+            connection.close()  # rolls back what was not committed
 
 
 @contextmanager
@@ -363,6 +255,9 @@ def _set_up_sqlite(engine: Engine, synchronous: str) -> None:
     event.listen(engine, "connect", connected)
 
 
-def _begin_immediate(connection: Connection) -> None:
-    # A writer that starts as a reader can meet SQLITE_BUSY without waiting; this one waits its turn.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+_BEGIN: Final = "BEGIN IMMEDIATE"
+"""A writer that starts as a reader can meet SQLITE_BUSY without waiting; this one waits its turn."""
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(_BEGIN)

@@ -1,6 +1,7 @@
 """The tables of the event store, and the version of their layout."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -12,7 +13,10 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    select,
 )
+
+from moerec.types import Event, StoredEvent
 
 SCHEMA_VERSION: Final = 1
 
@@ -52,3 +56,25 @@ events = Table(
     Column("value", Double),
     Index("events_canonical", "user_key", "timestamp_ms", "user_number"),
 )
+
+STORED: Final = select(
+    events.c.event_id,
+    users.c.user_id,
+    events.c.item_id,
+    events.c.timestamp_ms,
+    events.c.type,
+    events.c.value,
+    events.c.user_number,
+    events.c.table_number,
+).join_from(events, users)
+"""Events with their users' ids, in rows for `stored`."""
+
+
+def stored(row: Sequence[Any]) -> StoredEvent:
+    """A row of `STORED`."""
+    event_id, user_id, item_id, timestamp_ms, event_type, value, user_number, table_number = row
+    return StoredEvent(
+        Event(event_id, user_id, item_id, timestamp_ms, event_type, value),
+        user_number,
+        table_number,
+    )
