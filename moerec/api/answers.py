@@ -64,6 +64,18 @@ def body(made: Answer) -> bytes:
 
 def headers(made: Answer) -> dict[str, str]:
     """Its times as a Server-Timing header, which browsers show; and that it is of this moment."""
-    spent = made.timings_ms
-    engine = "" if spent.engine is None else f", engine;dur={spent.engine}"
-    return {"Server-Timing": f"total;dur={spent.total}{engine}", "Cache-Control": "no-store"}
+    return {"Server-Timing": _timing(made.timings_ms), "Cache-Control": "no-store"}
+
+
+def raw_headers(made: Answer) -> list[tuple[bytes, bytes]]:
+    """`headers` as ASGI wants them."""
+    return [
+        (b"server-timing", _timing(made.timings_ms).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+
+
+def _timing(spent: Spent) -> str:
+    if spent.engine is None:
+        return f"total;dur={spent.total}"
+    return f"total;dur={spent.total}, engine;dur={spent.engine}"

@@ -9,20 +9,23 @@ with all the care that takes time. A test holds the two ways to the same answers
 """
 
 import re
+import time
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from fastapi import FastAPI
 from msgspec import Meta
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
-from moerec.api.answers import JSON, body, headers
+from moerec.api.answers import JSON, body, raw_headers
 from moerec.api.errors import ApiError, problem, refusal
 from moerec.api.gateway import Gateway
 from moerec.api.ingest import latest_ms
-from moerec.api.middleware import RequestMiddleware
+from moerec.api.middleware import own_id_and_length, surprise, too_large
 from moerec.api.schemas import DEFAULT_K, MOST_IDS, MOST_K, EventIn
 from moerec.errors import MoerecError
+from moerec.observability.logging import request_id
 from moerec.observability.metrics import Metrics
 from moerec.transport.frames import RecommendRequest
 from moerec.types import DEFAULT_EVENT_TYPE, LARGEST_VALUE
@@ -39,6 +42,7 @@ _LIST_QUERY: Final = re.compile(
     rb"k=([1-9][0-9]{0,2})(?:&max_experts=([1-9]))?|max_experts=([1-9])"
 )
 
+_JSON_TYPE: Final = (b"content-type", JSON.encode())
 _PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+\Z"
 _Id = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PRINTABLE)]
 _Ids = Annotated[list[_Id], Meta(max_length=MOST_IDS)]
@@ -73,32 +77,30 @@ _event = msgspec.json.Decoder(_Event)
 
 
 class Asked(NamedTuple):
-    """What a request on the short way says; `path_format` is its route's, for the metrics."""
+    """What a request on the short way says; `route` is its template, for rights and metrics."""
 
     what: RecommendRequest | EventIn
-    path_format: str
+    route: str
 
 
 class Front(FastAPI):
     """The gateway's application: the short way where it leads, FastAPI's otherwise."""
 
-    _short: ASGIApp | None = None
+    _metrics: Metrics | None = None
     _largest_body = 0
 
     def take_short_way(self, metrics: Metrics, max_body_bytes: int) -> None:
         """From now on; before this there is none."""
         self._largest_body = max_body_bytes
-        self._short = RequestMiddleware(
-            self._answer, metrics=metrics, max_body_bytes=max_body_bytes
-        )
+        self._metrics = metrics
 
     def take_long_way(self) -> None:
         """Every request goes through FastAPI from now on."""
-        self._short = None
+        self._metrics = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http" and self._short is not None and not scope.get("root_path"):
+        if scope["type"] == "http" and self._metrics is not None and not scope.get("root_path"):
             path: str = scope["path"]
             asked: Asked | None = None
             if scope["method"] == "GET":
@@ -107,33 +109,49 @@ class Front(FastAPI):
                 receive, given = await _whole(receive)
                 asked = None if given is None else _BODIES[path](given)
             if asked is not None and self._has_budget(asked.what):
-                scope["route"] = asked
-                await self._short(scope, receive, send)
+                await self._answer(asked, scope, send, self._metrics)
                 return
         await super().__call__(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The route of the short way."""
+    async def _answer(self, asked: Asked, scope: Scope, send: Send, metrics: Metrics) -> None:
+        """What `RequestMiddleware` and a route do, in one step."""
+        start = time.perf_counter()
+        own_id, length = own_id_and_length(scope)
+        token = request_id.set(own_id)
+        status = 0
+        try:
+            if length > self._largest_body:
+                made = _parts(too_large(self._largest_body))
+            else:
+                made = await self._made(asked, scope)
+            raw = [*made.headers, (b"x-request-id", own_id.encode())]
+            await send({"type": "http.response.start", "status": made.status, "headers": raw})
+            status = made.status
+            await send({"type": "http.response.body", "body": made.body})
+        finally:
+            metrics.request(asked.route, scope["method"], status, time.perf_counter() - start)
+            request_id.reset(token)
+
+    async def _made(self, asked: Asked, scope: Scope) -> "_Made":
+        """The answer, or the refusal."""
         gateway: Gateway = self.state.gateway
-        asked: Asked = scope["route"]
         what = asked.what
         try:
-            caller = gateway.guard.caller(scope["headers"], asked.path_format)
+            caller = gateway.guard.caller(scope["headers"], asked.route)
             gateway.guard.admit(caller, what.user_id)
             if isinstance(what, RecommendRequest):
-                made = await gateway.recommend.recommend(what)
-                await _send(send, 200, body(made), headers(made))
-                return
+                answer = await gateway.recommend.recommend(what)
+                return _json(200, body(answer), raw_headers(answer))
             taken = await gateway.ingest.take([what])
         except (ApiError, MoerecError) as error:
-            await refusal(error)(scope, receive, send)
-            return
+            return _parts(refusal(error))
+        except Exception:
+            return _parts(surprise(scope))
         if taken.rejected:
             refused = taken.rejected[0]
             status = 409 if refused.code == "event_id_conflict" else 422
-            await problem(status, refused.message, code=refused.code)(scope, receive, send)
-            return
-        await _send(send, 202, taken.model_dump_json().encode(), {})
+            return _parts(problem(status, refused.message, code=refused.code))
+        return _json(202, taken.model_dump_json().encode(), [])
 
     def _has_budget(self, what: RecommendRequest | EventIn) -> bool:
         """Whether the model can wake as few experts as are asked for; the long way names its range."""
@@ -216,8 +234,18 @@ async def _whole(receive: Receive) -> tuple[Receive, bytes | None]:
     return replay, first.get("body", b"") if is_whole else None
 
 
-async def _send(send: Send, status: int, given: bytes, more: dict[str, str]) -> None:
-    named = more | {"Content-Type": JSON, "Content-Length": str(len(given))}
-    raw = [(name.lower().encode(), value.encode()) for name, value in named.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": given})
+class _Made(NamedTuple):
+    """An answer, but for the request's id."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def _json(status: int, given: bytes, more: list[tuple[bytes, bytes]]) -> _Made:
+    length = (b"content-length", str(len(given)).encode())
+    return _Made(status, [*more, _JSON_TYPE, length], given)
+
+
+def _parts(response: Response) -> _Made:
+    return _Made(response.status_code, response.raw_headers, bytes(response.body))

@@ -71,7 +71,10 @@ class IngestService:
         return EventsOut(results=results, rejected=sorted(rejected, key=lambda one: one.index))
 
     async def _tell_engine(self, pushes: list[EventPush]) -> None:
-        confirmed = await asyncio.gather(*map(self._told, pushes))
+        if len(pushes) == 1:  # nearly all: no tasks for them
+            confirmed = [await self._told(pushes[0])]
+        else:
+            confirmed = await asyncio.gather(*map(self._told, pushes))
         self.metrics.pushes_failed(len(pushes) - sum(confirmed))
 
     async def _told(self, push: EventPush) -> bool:

@@ -6,6 +6,7 @@ import time
 from secrets import token_hex
 from typing import Final
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moerec.api.errors import ApiError, problem
@@ -32,7 +33,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        own_id, length = _own_id_and_length(scope)
+        own_id, length = own_id_and_length(scope)
         token = request_id.set(own_id)
         status = 0
 
@@ -45,13 +46,12 @@ class RequestMiddleware:
 
         try:
             if length > self._max_body_bytes:
-                await self._too_large()(scope, receive, send_with_id)
+                await too_large(self._max_body_bytes)(scope, receive, send_with_id)
             else:
                 await self._app(scope, self._limited(receive), send_with_id)
         except Exception:
-            logger.exception("A request failed: %s %s", scope["method"], scope["path"])
+            answer = surprise(scope)
             if not status:
-                answer = problem(500, "The gateway failed on this request; its log tells more.")
                 await answer(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path_format", UNMATCHED)
@@ -67,19 +67,24 @@ class RequestMiddleware:
             message = await receive()
             size += len(message.get("body", b""))
             if size > self._max_body_bytes:
-                raise ApiError(413, "body_too_large", self._limit_text())
+                raise ApiError(413, "body_too_large", _limit_text(self._max_body_bytes))
             return message
 
         return receive_limited
 
-    def _too_large(self) -> ASGIApp:
-        return problem(413, self._limit_text())
 
-    def _limit_text(self) -> str:
-        return f"A request body may have {self._max_body_bytes} bytes."
+def too_large(most: int) -> Response:
+    """The refusal of a body with more than `most` bytes."""
+    return problem(413, _limit_text(most))
 
 
-def _own_id_and_length(scope: Scope) -> tuple[str, int]:
+def surprise(scope: Scope) -> Response:
+    """The answer to a request during which an exception arose that nobody expected; it goes to the log."""
+    logger.exception("A request failed: %s %s", scope["method"], scope["path"])
+    return problem(500, "The gateway failed on this request; its log tells more.")
+
+
+def own_id_and_length(scope: Scope) -> tuple[str, int]:
     """The request's id, the caller's or a new one, and the announced length of its body, 0 if none is."""
     own_id, length = "", 0
     for name, value in scope["headers"]:
@@ -89,3 +94,7 @@ def _own_id_and_length(scope: Scope) -> tuple[str, int]:
             # Of a number that is too long its length says enough, and `int` would refuse it.
             length = int(value[:20])
     return own_id or token_hex(8), length
+
+
+def _limit_text(most: int) -> str:
+    return f"A request body may have {most} bytes."

@@ -45,8 +45,10 @@ does not answer in time has the first of them alone:
 Labels take few values: never a user or an item. Process metrics (`process_*`) come with them.
 """
 
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from itertools import accumulate
 from typing import Final
 
 from prometheus_client import (
@@ -59,8 +61,14 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 REQUEST_BUCKETS: Final = (
     0.001,
@@ -147,8 +155,57 @@ class _EngineCollector(Collector):
                 yield metric
 
 
+class _Tally(Collector):
+    """What every request counts, in plain numbers of one thread: prometheus_client's own counters lock."""
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[str, str, int], int] = defaultdict(int)
+        self.seconds: dict[str, _Spread] = defaultdict(_Spread)
+        self.experts: dict[tuple[int, int], int] = defaultdict(int)
+
+    def collect(self) -> Iterator[Metric]:
+        """As prometheus_client asks."""
+        requests = CounterMetricFamily(
+            "moerec_requests", "Answered HTTP requests", labels=["route", "method", "status"]
+        )
+        for (route, method, status), count in self.requests.items():
+            requests.add_metric([route, method, str(status)], count)
+        yield requests
+        seconds = HistogramMetricFamily(
+            "moerec_request_seconds", "Seconds to answer a request", labels=["route"]
+        )
+        for route, spread in self.seconds.items():
+            seconds.add_metric([route], *spread.cumulative())
+        yield seconds
+        experts = CounterMetricFamily(
+            "moerec_expert_activations", "Experts awake for an answer", labels=["layer", "expert"]
+        )
+        for (layer, expert), count in self.experts.items():
+            experts.add_metric([str(layer), str(expert)], count)
+        yield experts
+
+
+class _Spread:
+    """A histogram over `REQUEST_BUCKETS`."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(REQUEST_BUCKETS) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(REQUEST_BUCKETS, value)] += 1
+        self._sum += value
+
+    def cumulative(self) -> tuple[list[tuple[str, float]], float]:
+        """Upper edges with the count of values up to them; and the sum of all values."""
+        edges = [*map(floatToGoString, REQUEST_BUCKETS), "+Inf"]
+        counts: list[float] = list(accumulate(self._counts))
+        return list(zip(edges, counts, strict=True)), self._sum
+
+
 class Metrics:
-    """The metrics of one process, in a registry of their own."""
+    """The metrics of one process, in a registry of their own. Requests and answers are counted by one
+    thread, the event loop's."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -156,28 +213,18 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._engines = _EngineCollector()
         self._registry.register(self._engines)
-        self._requests = Counter(
-            "moerec_requests",
-            "Answered HTTP requests",
-            ["route", "method", "status"],
-            registry=self._registry,
-        )
-        self._request_seconds = Histogram(
-            "moerec_request_seconds",
-            "Seconds to answer a request",
-            ["route"],
-            buckets=REQUEST_BUCKETS,
-            registry=self._registry,
-        )
+        self._tally = _Tally()
+        self._registry.register(self._tally)
         self._events = self._counter("moerec_events", "Events by outcome", "outcome")
+        # `labels()` costs more than `inc()`: it is called once for what counts most.
+        self._accepted, *_ = (
+            self._events.labels(outcome) for outcome in ("accepted", "duplicate", "rejected")
+        )
         self._fallbacks = self._counter("moerec_fallbacks", "Lists the model did not make", "code")
         self._auth_failures = self._counter(
             "moerec_auth_failures", "Requests refused for their token", "code"
         )
         self._rate_limited = self._counter("moerec_rate_limited", "Requests beyond a user's limit")
-        self._experts = self._counter(
-            "moerec_expert_activations", "Experts awake for an answer", "layer", "expert"
-        )
         self._engine_up = Gauge(
             "moerec_engine_up", "Whether the engine answered last time", registry=self._registry
         )
@@ -192,24 +239,22 @@ class Metrics:
         )
         self._cache_hits = self._counter("moerec_cache_hits", "Answers repeated from the cache")
         self._cache_misses = self._counter("moerec_cache_misses", "Answers the cache did not have")
-        # `labels()` costs more than `inc()`: children are looked up once.
-        self._request_child = cache(self._requests.labels)
-        self._seconds_child = cache(self._request_seconds.labels)
-        self._expert_child = cache(self._experts.labels)
+        self._is_up: bool | None = None
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self._registry)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """An HTTP request was answered."""
-        self._request_child(route, method, status).inc()
-        self._seconds_child(route).observe(seconds)
+        self._tally.requests[route, method, status] += 1
+        self._tally.seconds[route].observe(seconds)
 
     def events(self, *, accepted: int, duplicate: int, rejected: int) -> None:
         """Events arrived."""
-        self._events.labels("accepted").inc(accepted)
-        self._events.labels("duplicate").inc(duplicate)
-        self._events.labels("rejected").inc(rejected)
+        self._accepted.inc(accepted)
+        if duplicate or rejected:
+            self._events.labels("duplicate").inc(duplicate)
+            self._events.labels("rejected").inc(rejected)
 
     def pushes_failed(self, count: int) -> None:
         """The engine did not confirm so many events."""
@@ -229,13 +274,16 @@ class Metrics:
 
     def experts(self, layers: Sequence[Sequence[int]]) -> None:
         """So these experts were awake, layer by layer."""
+        counts = self._tally.experts
         for layer, experts in enumerate(layers):
             for expert in experts:
-                self._expert_child(layer, expert).inc()
+                counts[layer, expert] += 1
 
     def engine_up(self, up: bool) -> None:
         """The engine answered, or did not."""
-        self._engine_up.set(up)
+        if up is not self._is_up:
+            self._is_up = up
+            self._engine_up.set(up)
 
     def write(self, seconds: float) -> None:
         """A transaction of the event store ended."""

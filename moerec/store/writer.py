@@ -44,7 +44,7 @@ class GroupCommitWriter:
     def __init__(self, store: EventStore, observe: Callable[[float], None] | None = None) -> None:
         self._store = store
         self._observe = observe
-        self._queue: queue.Queue[_Batch | None] = queue.Queue(WAITING_LIMIT)
+        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
         self._thread.start()
@@ -53,15 +53,14 @@ class GroupCommitWriter:
         """Like EventStore.append: the events are durable when this returns."""
         if self._closed:
             raise StorageError("The event store is being closed.")
-        loop = asyncio.get_running_loop()
-        batch = _Batch(events, loop.create_future(), loop)
-        try:
-            self._queue.put_nowait(batch)
-        except queue.Full:
+        if self._queue.qsize() >= WAITING_LIMIT:
             raise StorageError(
                 f"{WAITING_LIMIT} writes wait for the event store already.",
                 "Try again in a second.",
-            ) from None
+            )
+        loop = asyncio.get_running_loop()
+        batch = _Batch(events, loop.create_future(), loop)
+        self._queue.put(batch)
         return await batch.future
 
     def close(self) -> None:

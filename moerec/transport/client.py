@@ -6,6 +6,7 @@ once (`EngineAwayError`), so that a fallback or another engine costs no waiting.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +103,7 @@ class _Waiting:
     """A caller, from `ask` to its reply."""
 
     request: Request
+    timeout_s: float
     deadline: float
     future: asyncio.Future[Reply]
 
@@ -135,6 +137,8 @@ class GrpcEngineClient:
         self._away: str | None = None
         self._connection: asyncio.Task[None] | None = None
         self._closed = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
 
     def engines(self) -> Mapping[str, EngineClient]:
         """As `EngineClient`."""
@@ -145,15 +149,12 @@ class GrpcEngineClient:
         if self._connection is None or self._connection.done():
             self._connection = asyncio.create_task(self._stay_connected(), name="engine-stream")
         loop = asyncio.get_running_loop()
-        caller = _Waiting(request, loop.time() + timeout_s, loop.create_future())
+        caller = _Waiting(request, timeout_s, loop.time() + timeout_s, loop.create_future())
         self._waiting.append(caller)
         self._wake.set()
-        # `asyncio.timeout` would cost three times as much.
-        timer = loop.call_at(caller.deadline, _give_up, caller.future, timeout_s)
-        try:
-            return await caller.future
-        finally:
-            timer.cancel()
+        if caller.deadline < self._alarm_at:
+            self._set_alarm(caller.deadline)
+        return await caller.future
 
     async def close(self) -> None:
         self._closed = True
@@ -162,6 +163,38 @@ class GrpcEngineClient:
             self._connection.cancel()
             await asyncio.wait([self._connection], timeout=CANCEL_AGAIN_S)
         self._fail_everyone("The connection to the engine is closed.")
+
+    def _set_alarm(self, at: float) -> None:
+        """One timer for all callers: one for each would cost more than their futures.
+
+        It is set for the first deadline of those who wait when it is set. Most of them have their replies
+        by then, so it rings about once in a time limit.
+        """
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = asyncio.get_running_loop().call_at(at, self._give_up)
+
+    def _give_up(self) -> None:
+        """Tells the callers whose deadlines have passed, and sets the alarm for the next one."""
+        now = asyncio.get_running_loop().time()
+        self._alarm, self._alarm_at = None, math.inf
+        following = math.inf
+        for caller in self._everyone():
+            if caller.future.done():
+                continue
+            if caller.deadline <= now:
+                caller.future.set_exception(EngineTooSlowError(caller.timeout_s))
+            else:
+                following = min(following, caller.deadline)
+        if following < math.inf:
+            self._set_alarm(following)
+
+    def _everyone(self) -> list[_Waiting]:
+        """Whoever may still want a reply."""
+        callers = [caller for flight in self._flights.values() for caller in flight.callers]
+        callers.extend(self._waiting)
+        return callers
 
     def _refuse_if_hopeless(self) -> None:
         if self._closed:
@@ -255,8 +288,7 @@ class GrpcEngineClient:
                 raise _StreamError("it hangs")
 
     def _fail_everyone(self, reason: str) -> None:
-        callers = [caller for flight in self._flights.values() for caller in flight.callers]
-        callers.extend(self._waiting)
+        callers = self._everyone()
         self._flights.clear()
         self._waiting.clear()
         for caller in callers:
@@ -270,11 +302,6 @@ _CHANNEL_OPTIONS: Final = [
     ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
     ("grpc.enable_http_proxy", 0),
 ]
-
-
-def _give_up(future: asyncio.Future[Reply], timeout_s: float) -> None:
-    if not future.done():
-        future.set_exception(EngineTooSlowError(timeout_s))
 
 
 def _short(error: BaseException) -> str:
