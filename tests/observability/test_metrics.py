@@ -27,3 +27,18 @@ def test_two_registries_do_not_meet() -> None:
 def test_the_promise_and_the_deadline_are_bucket_edges() -> None:
     """An edge elsewhere would make a share of requests under 100 ms an interpolation."""
     assert {0.1, 0.25} <= set(metrics.REQUEST_BUCKETS)
+
+
+def test_a_value_on_an_edge_counts_below_it() -> None:
+    own = Metrics()
+    for seconds in (0.1, 0.05, 99.0):
+        own.request("/x", "GET", 200, seconds)
+    text = own.exposition({}).decode()
+    name = "moerec_request_seconds"
+    found = re.findall(rf'^{name}_bucket{{le="([^"]+)",route="/x"}} (\S+)$', text, re.MULTILINE)
+    counted = {edge: float(count) for edge, count in found}
+    assert len(counted) == len(metrics.REQUEST_BUCKETS) + 1
+    assert [counted[edge] for edge in ("0.025", "0.05", "0.1", "2.5", "+Inf")] == [0, 1, 2, 2, 3]
+    assert f'{name}_count{{route="/x"}} 3.0' in text
+    assert f'{name}_sum{{route="/x"}} 99.15' in text
+    assert 'moerec_requests_total{method="GET",route="/x",status="200"} 3.0' in text

@@ -143,6 +143,28 @@ async def test_an_engine_that_hangs_is_refused_quickly_until_it_answers_again(
     server.stop(0).wait()
 
 
+async def test_each_caller_gives_up_at_its_own_time(address: str, client: GrpcEngineClient) -> None:
+    """One timer serves all callers: the next deadline may be before the one that it was set for."""
+    release = threading.Event()
+
+    def hangs(requests: list[Request]) -> list[Reply]:
+        if isinstance(requests[0], RecommendRequest):
+            release.wait(10)
+        return toy(requests)
+
+    server = serve(hangs, address)
+    await client.ask(InfoRequest(), 2.0)
+    patient = asyncio.create_task(client.ask(RecommendRequest("u", None, 1), 30.0))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        with pytest.raises(EngineUnavailableError, match="within 30 ms"):
+            await client.ask(RecommendRequest("u", None, 1), 0.03)
+    assert not patient.done()
+    release.set()
+    assert await patient == INFO
+    server.stop(0).wait()
+
+
 class Stubborn(GrpcEngineClient):
     """Its connection swallows the first cancellation."""
 
