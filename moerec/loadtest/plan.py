@@ -120,7 +120,8 @@ class Plan:
         return [
             f"{1 - UNIFORM:.0%} of the requests: user drawn by Zipf(1) among {self.zipf_users:,} users; "
             f"{UNIFORM:.0%}: uniformly among all {self.users:,}",
-            "events: new ones, one a request, users drawn the same way, items uniformly",
+            "events: new ones, one a request, users drawn the same way; a user goes on in one of the "
+            "clusters of items that the user's history is made of",
             f"{self.connections} connections, kept alive, no pipelining; one machine for all processes",
             "answers are made for each request: none comes from a cache",
             "each request carries a token, which is verified (remembered after the first time), and is "

@@ -48,9 +48,17 @@ class World:
         self._order = np.random.default_rng([seed, 1]).permutation(len(ids))
         self._clusters = max(len(ids) // CLUSTER, 1)
 
+    def tastes(self, draw: np.random.Generator, users: int) -> Ints:
+        """The clusters of U users, int64 [U, S]: what `histories` draws first."""
+        return zipf(draw, self._clusters, (users, TASTES))
+
+    def taken(self, draw: np.random.Generator, clusters: Ints) -> Ints:
+        """An item of each of the clusters, by popularity there."""
+        return self._items(clusters, zipf(draw, CLUSTER, len(clusters)))
+
     def histories(self, draw: np.random.Generator, users: int, events: int) -> Ints:
         """Items (places in `ids`) of U users, int64 [U, T]: the prefix of a row is a history too."""
-        tastes = zipf(draw, self._clusters, (users, TASTES))
+        tastes = self.tastes(draw, users)
         everyone = np.arange(users)
         cluster = tastes[:, 0]
         rank = zipf(draw, CLUSTER, users)

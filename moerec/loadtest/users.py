@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moerec.artifacts.files import storage_error
 from moerec.errors import UsageError
 from moerec.loadtest.plan import Plan
-from moerec.loadtest.synthetic import World, lengths, times
+from moerec.loadtest.synthetic import TASTES, World, lengths, times
 from moerec.store.bulk import NewEvent, NewHistory
 from moerec.store.sql import open_event_store
 from moerec.types import UserId
@@ -115,7 +116,7 @@ def _load(plan: Plan, world: World, path: Path, progress: Progress) -> float:
 
 def histories(plan: Plan, world: World, first: int, after: int) -> Iterator[NewHistory]:
     """The histories of the users `first` to `after` - 1, the same in every run of the plan."""
-    draw = np.random.default_rng([plan.seed, 3, first])
+    draw = _draw(plan, first)
     users, (fewest, most) = after - first, plan.events_a_user
     counts = lengths(draw, users, fewest, most).tolist()
     items = world.histories(draw, users, most).tolist()
@@ -130,6 +131,23 @@ def histories(plan: Plan, world: World, first: int, after: int) -> Iterator[NewH
                 for place, item, moment in zip(range(count), items[row], moments[row], strict=False)
             ],
         )
+
+
+def tastes_of(plan: Plan, world: World, users: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The clusters that the histories of some users are made of, int64 [N, S]."""
+    blocks = users // USERS_AT_ONCE
+    found = np.empty((len(users), TASTES), np.int64)
+    for block in np.unique(blocks).tolist():
+        first = block * USERS_AT_ONCE
+        count, draw = min(USERS_AT_ONCE, plan.users - first), _draw(plan, first)
+        lengths(draw, count, *plan.events_a_user)
+        here = blocks == block
+        found[here] = world.tastes(draw, count)[users[here] - first]
+    return found
+
+
+def _draw(plan: Plan, first: int) -> np.random.Generator:
+    return np.random.default_rng([plan.seed, 3, first])
 
 
 def _require_room(folder: Path, needed: int) -> None:
