@@ -57,7 +57,7 @@ async def open_gateway(
         stack.callback(store.close)
         writer = GroupCommitWriter(store, metrics.write)
         stack.callback(writer.close)
-        engine = engine or connect(settings.engine_addresses)
+        engine = engine or connect(settings.engine_addresses, catalogue.version)
         stack.push_async_callback(engine.close)
         deadline_s = settings.deadline_ms / 1000
         cache: AnswerCache[ListReply] = AnswerCache(settings.cache_ttl_s)

@@ -257,6 +257,10 @@ class Ready(BaseModel):
 
     status: Literal["ready"] = "ready"
     model_version: str
+    engines: Annotated[
+        dict[str, str],
+        Field(description="By engine: the model version that it serves, or why it is not asked."),
+    ]
 
 
 class FieldFault(BaseModel):

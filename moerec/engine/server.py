@@ -73,7 +73,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         warm_up(engine)
         remove_stale_socket(address)
         # A gateway that comes back has told another engine of events meanwhile.
-        server = serve(engine.answer, address, follower.try_to_catch_up)
+        server = serve(engine.answer, address, follower.try_to_catch_up, bundle.version)
         follower.start()
         log.info(
             "Model %s (%d items) listens on %s, %.1f s after the start",

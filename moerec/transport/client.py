@@ -21,6 +21,7 @@ from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailable
 from moerec.transport.frames import (
     FRAME_LIMIT,
     METHOD,
+    VERSION_KEY,
     ErrorReply,
     Reply,
     Request,
@@ -46,6 +47,10 @@ MESSAGE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 class _StreamError(Exception):
     """The engine broke the rules of the stream."""
+
+
+class _OtherVersionError(Exception):
+    """The engine is there, and must not be asked."""
 
 
 class EngineClient(Protocol):
@@ -125,11 +130,13 @@ class GrpcEngineClient:
     Callers that wait while `FRAMES_IN_FLIGHT` frames are on their way share the next frame, so
     batches grow with load and a lone request waits for nothing. When the stream breaks, everything in
     flight fails at once and a new stream is tried, after 20 ms at first, every 0.5 s at most.
-    `address` is a gRPC target: `unix:PATH` or `HOST:PORT`.
+    `address` is a gRPC target: `unix:PATH` or `HOST:PORT`. An engine that serves another bundle than
+    that of `version` counts as away; without one, any will do.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, version: str | None = None) -> None:
         self._address = address
+        self._version = version
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._flights: dict[int, _Flight] = {}
@@ -213,10 +220,13 @@ class GrpcEngineClient:
                 try:
                     async with asyncio.timeout(CONNECT_TIMEOUT_S):
                         await call.wait_for_connection()
+                        await self._refuse_other_version(call)
                     self._away = None
                     pause = RETRY_FIRST_S
                     await self._converse(call)
                     reason = "The engine ended the stream."
+                except _OtherVersionError as error:
+                    reason = str(error)
                 except Exception as error:  # whatever broke this stream, the next one is tried
                     reason = f"The engine at {self._address} is away ({_short(error)})."
                 finally:
@@ -225,6 +235,16 @@ class GrpcEngineClient:
                 self._fail_everyone(reason)
             await asyncio.sleep(pause)
             pause = min(2 * pause, RETRY_LONGEST_S)
+
+    async def _refuse_other_version(self, call: _Call) -> None:
+        # By what the engine says before the first frame: its answer to a frame of ours would come after
+        # it had read the table's tail, and it would not know what the gateway does in between.
+        found = (await call.initial_metadata()).get(VERSION_KEY)
+        theirs = found.decode() if isinstance(found, bytes) else "an unknown bundle"
+        if self._version is not None and theirs != self._version:
+            raise _OtherVersionError(
+                f"The engine at {self._address} serves {theirs}, this gateway {self._version}."
+            )
 
     async def _converse(self, call: _Call) -> None:
         """Sends and reads until the stream ends, breaks or stalls."""

@@ -70,7 +70,8 @@ class EngineFleet:
         return sorted(turns, key=self._under_way.__getitem__)
 
 
-def connect(addresses: Iterable[str]) -> EngineClient:
-    """A client of the engines at these gRPC targets, at least one."""
-    clients = {address: GrpcEngineClient(address) for address in addresses}
+def connect(addresses: Iterable[str], version: str | None = None) -> EngineClient:
+    """A client of the engines at these gRPC targets, at least one; of those that serve the bundle of
+    `version`, if one is named."""
+    clients = {address: GrpcEngineClient(address, version) for address in addresses}
     return EngineFleet(clients) if len(clients) > 1 else next(iter(clients.values()))

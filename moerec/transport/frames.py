@@ -10,6 +10,8 @@ import msgspec
 
 FRAME_LIMIT: Final = 64
 METHOD: Final = "/moerec.Engine/Stream"
+VERSION_KEY: Final = "model-version-bin"
+"""Metadata with which an engine opens each stream: the version of its bundle, UTF-8."""
 
 Degraded = Literal["fewer_experts", "rerouted"]
 """What the expert policy changed in an answer that the model alone would have given otherwise."""

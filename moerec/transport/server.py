@@ -16,6 +16,7 @@ from moerec.errors import SettingsError
 from moerec.transport.client import MESSAGE_LIMIT_BYTES, Handler
 from moerec.transport.frames import (
     METHOD,
+    VERSION_KEY,
     ErrorReply,
     Reply,
     ReplyFrame,
@@ -31,12 +32,16 @@ STREAM_LIMIT: Final = 64
 
 
 def serve(
-    handler: Handler, address: str, before_first: Callable[[], None] = lambda: None
+    handler: Handler,
+    address: str,
+    before_first: Callable[[], None] = lambda: None,
+    version: str | None = None,
 ) -> grpc.Server:
     """A started gRPC server that answers with `handler`; end it with `server.stop(grace_s).wait()`.
 
     `before_first` is called before the first frame of each gateway that connects: what it sent elsewhere
-    until then, it sent before this frame.
+    until then, it sent before this frame. `version` is that of the bundle that answers; gateways with
+    another one do not ask.
 
     The handler is called once a frame, from one thread for each connected gateway: it locks what it
     shares. An exception in it becomes an `ErrorReply` for each request of the frame. A frame whose
@@ -55,8 +60,10 @@ def serve(
         ],
     )
 
+    named = () if version is None else ((VERSION_KEY, version.encode()),)
+
     def stream(frames: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        context.send_initial_metadata(())  # tells the client at once that somebody listens
+        context.send_initial_metadata(named)  # tells the client at once that somebody listens
         for number, (frame, expires) in enumerate(_arrivals(frames)):
             if number == 0:
                 before_first()

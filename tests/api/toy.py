@@ -154,8 +154,12 @@ def gateway(
     bundle = toy_bundle(folder / "bundle")
     chosen = Settings.load(
         database_url=f"sqlite:///{folder}/events.db",
-        engine_address=f"unix:{folder}/engine.sock",
-        **{"deadline_ms": 5000, "user_rate": 0, **settings},
+        **{
+            "engine_address": f"unix:{folder}/engine.sock",
+            "deadline_ms": 5000,
+            "user_rate": 0,
+            **settings,
+        },
     )
     with running(create_app(chosen, bundle=bundle, engine=engine, store=store)) as client:
         yield client

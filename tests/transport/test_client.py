@@ -16,7 +16,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from moerec.errors import EngineUnavailableError
+from moerec.errors import EngineAwayError, EngineUnavailableError
 from moerec.transport.client import FRAMES_IN_FLIGHT, WAITING_LIMIT, GrpcEngineClient
 from moerec.transport.frames import (
     FRAME_LIMIT,
@@ -311,3 +311,27 @@ async def test_a_handler_that_raises_answers_each_request_of_the_frame(
     replies = await asyncio.gather(*(client.ask(InfoRequest(), 2.0) for _ in range(5)))
     server.stop(0).wait()
     assert replies == [ErrorReply("KeyError: 'x'")] * 5
+
+
+@pytest.mark.parametrize(("version", "named"), [("other", "other"), (None, "an unknown bundle")])
+async def test_an_engine_with_another_bundle_is_away_until_it_serves_the_same(
+    address: str, version: str | None, named: str
+) -> None:
+    """It was asked, and the gateway gave its answers out as those of its own bundle's model."""
+    asked: list[Request] = []
+
+    def other(requests: list[Request]) -> list[Reply]:
+        asked.extend(requests)
+        return toy(requests)
+
+    client = GrpcEngineClient(address, "own")
+    server = serve(other, address, version=version)
+    for _ in range(2):
+        with pytest.raises(EngineAwayError, match=f"serves {named}, this gateway own"):
+            await client.ask(InfoRequest(), 30.0)
+    server.stop(0).wait()
+    assert not asked
+    server = serve(toy, address, version="own")
+    await until_answered(client, 30.0)
+    await client.close()
+    server.stop(0).wait()

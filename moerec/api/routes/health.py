@@ -1,7 +1,7 @@
 """Is the process alive, can it answer, and what does it count?"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Final, NamedTuple
 
@@ -18,6 +18,8 @@ from moerec.transport.frames import InfoReply, InfoRequest
 router = APIRouter(tags=["health"])
 
 PROBE_TIMEOUT_S: Final = 1.0
+OTHERS_TIMEOUT_S: Final = 0.1
+"""A probe of Kubernetes waits one second: an engine that hangs must not use it up when another is good."""
 
 
 @router.get("/livez", summary="Is the process alive?")
@@ -28,11 +30,18 @@ async def get_livez() -> Live:
 
 @router.get("/readyz", responses=problem_responses(503), summary="Can it answer?")
 async def get_readyz(gateway: GatewayDep) -> Ready:
-    """Ready means: the bundle is loaded, an engine serves the same bundle, the event store answers."""
-    for fault in await asyncio.gather(_engine_fault(gateway), _store_fault(gateway)):
+    """Ready means: the bundle is loaded, an engine serves the same bundle, the event store answers.
+
+    `engines` tells of each engine which model it serves, or why it is not asked for lists.
+    """
+    engines, store_fault = await asyncio.gather(_engines(gateway), _store_fault(gateway))
+    for fault in (_common_fault(engines), store_fault):
         if fault is not None:
             raise ApiError(503, "not_ready", fault)
-    return Ready(model_version=gateway.catalogue.version)
+    return Ready(
+        model_version=gateway.catalogue.version,
+        engines={label: found.text for label, found in engines.items()},
+    )
 
 
 @router.get("/metrics", response_class=Response, summary="Metrics for Prometheus")
@@ -65,46 +74,53 @@ async def _figures(engine: EngineClient) -> dict[str, float] | None:
     return reply.counters if isinstance(reply, InfoReply) else None
 
 
-async def _engine_fault(gateway: Gateway) -> str | None:
-    """None as soon as one engine is as it should be, else what is wrong with each."""
-    version = gateway.catalogue.version
-    probes = [
-        asyncio.create_task(_fault_of(engine, version))
-        for engine in gateway.engine.engines().values()
-    ]
-    try:
-        faults = []
-        for probe in asyncio.as_completed(probes):
-            fault = await probe
-            if fault is None:
-                gateway.metrics.engine_up(True)
-                return None
-            faults.append(fault)
-    finally:
-        for unfinished in probes:
-            unfinished.cancel()
-    gateway.metrics.engine_up(any(fault.answered for fault in faults))
-    return " ".join(sorted(fault.text for fault in faults))
-
-
-class _Fault(NamedTuple):
-    """What is wrong with an engine; `answered` if it could say something at all."""
+class _Found(NamedTuple):
+    """What an engine serves, or why it cannot be asked; `answered` if it said it itself."""
 
     text: str
     answered: bool
+    good: bool = False
 
 
-async def _fault_of(engine: EngineClient, version: str) -> _Fault | None:
+async def _engines(gateway: Gateway) -> dict[str, _Found]:
+    """What is found of each engine, by its label. Once one is good the others have `OTHERS_TIMEOUT_S`."""
+    clients = gateway.engine.engines()
+    version = gateway.catalogue.version
+    probes = [asyncio.create_task(_probe(engine, version)) for engine in clients.values()]
+    try:
+        for first in asyncio.as_completed(probes):
+            if (await first).good:
+                break
+        await asyncio.wait(probes, timeout=OTHERS_TIMEOUT_S)
+        found = [probe.result() if probe.done() else _SILENT for probe in probes]
+    finally:
+        for unfinished in probes:
+            unfinished.cancel()
+    gateway.metrics.engine_up(any(one.answered for one in found))
+    return dict(zip(engine_labels(list(clients)), found, strict=True))
+
+
+def _common_fault(engines: Mapping[str, _Found]) -> str | None:
+    """None if one engine is as it should be, else what is wrong with each."""
+    if any(found.good for found in engines.values()):
+        return None
+    return " ".join(sorted(found.text for found in engines.values()))
+
+
+_SILENT: Final = _Found("The engine has not answered yet.", answered=False)
+
+
+async def _probe(engine: EngineClient, version: str) -> _Found:
     try:
         reply = await engine.ask(InfoRequest(), PROBE_TIMEOUT_S)
     except EngineUnavailableError as error:
-        return _Fault(error.message, answered=False)
+        return _Found(error.message, answered=False)
     if not isinstance(reply, InfoReply):
-        return _Fault(f"The engine failed: {reply}", answered=True)
+        return _Found(f"The engine failed: {reply}", answered=True)
     if reply.model_version != version:
         text = f"The engine serves {reply.model_version}, this gateway {version}."
-        return _Fault(text, answered=True)
-    return None
+        return _Found(text, answered=True)
+    return _Found(version, answered=True, good=True)
 
 
 async def _store_fault(gateway: Gateway) -> str | None:

@@ -10,6 +10,7 @@ from moerec.errors import StorageError
 from moerec.store.sql import SqlEventStore, open_event_store
 from moerec.transport.client import GrpcEngineClient, LocalEngineClient
 from moerec.transport.fleet import EngineFleet
+from moerec.transport.server import serve
 from tests.api.toy import ToyEngine, gateway, toy_bundle, toy_gateway
 
 
@@ -57,12 +58,45 @@ def fleet(folder: Path, **others: ToyEngine) -> EngineFleet:
 
 
 def test_one_engine_of_several_is_enough_to_be_ready(tmp_path: Path) -> None:
-    with gateway(tmp_path, fleet(tmp_path)) as client:
-        assert client.get("/readyz").status_code == 200
+    """And each one is told of: an engine with another bundle used to hide behind a good one."""
+    others = {"old": ToyEngine("2025-01-01-other"), "hangs": ToyEngine("hangs")}
+    others["hangs"].sleep_s = 0.5
+    with gateway(tmp_path, fleet(tmp_path, **others)) as client:
+        ready = client.get("/readyz")
         text = client.get("/metrics").text
+    assert ready.status_code == 200
+    version = ready.json()["model_version"]
+    engines = ready.json()["engines"]
+    assert engines["there"] == version
+    assert engines["old"] == f"The engine serves 2025-01-01-other, this gateway {version}."
+    assert engines["hangs"] == "The engine has not answered yet."
+    assert "away" in engines["away"]
     assert "moerec_engine_up 1.0" in text
     assert 'moerec_engine_reachable{engine="away"} 0.0' in text
     assert 'moerec_engine_reachable{engine="there"} 1.0' in text
+
+
+def test_answers_never_come_from_an_engine_with_another_bundle(tmp_path: Path) -> None:
+    """Half of the users had lists of another model than the one that their answers named."""
+    engines = {
+        name: ToyEngine(name) for name in (toy_bundle(tmp_path / "for-version").version, "other")
+    }
+    servers = [
+        serve(engine, f"unix:{tmp_path}/{place}.sock", version=version)
+        for place, (version, engine) in enumerate(engines.items())
+    ]
+    addresses = ",".join(f"unix:{tmp_path}/{place}.sock" for place in range(2))
+    with gateway(tmp_path, None, engine_address=addresses) as client:
+        for number in range(20):
+            event = {"user_id": f"u{number}", "item_id": "i1"}
+            assert client.post("/v1/events", json=event).status_code == 202
+            answer = client.get(f"/v1/users/u{number}/recommendations").json()
+            assert answer["fallback"] is None
+        told = client.get("/readyz").json()["engines"]
+    for server in servers:
+        server.stop(0).wait()
+    assert not engines["other"].asked
+    assert "serves other" in told["1"]
 
 
 def test_what_is_wrong_with_each_engine_is_told(tmp_path: Path) -> None:
