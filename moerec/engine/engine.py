@@ -229,7 +229,7 @@ class Engine:
             newest = map(PastEvent, known[-self._reach :])
             state = UserState(Past.of(newest, self._reach), array("i", known), passing=True)
         elif request.user_id is not None:
-            state = self._users.get(UserId(request.user_id), look=request.moved)
+            state = self._users.get(UserId(request.user_id), request.moved_s)
             if state.last_number == 0:
                 return ListReply([], [], fallback="unknown_user")
         else:

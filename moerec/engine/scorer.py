@@ -169,6 +169,10 @@ class _TableInMemory:
         newest_first = dict.fromkeys(self._histories[user_id].items[::-1].tolist())
         return [self._ids[item - 1] for item in list(newest_first)[:limit]]
 
+    def last_user_number(self, user_id: UserId) -> int:
+        """As `UserEvents`."""
+        return len(self._histories[user_id])
+
     def push(self, user_id: UserId) -> EventPush:
         """What a gateway says of the user's newest event."""
         (stored,) = self.history(user_id, 1)

@@ -6,6 +6,7 @@ and not objects.
 """
 
 import math
+import time
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -114,6 +115,7 @@ class UserState:
     * `limited`: the one under limits that was asked for last, if any, until the next event;
     * `fresh`: so many of the newest events of `past` the encoder has not taken in yet;
     * `slot`: where the encoder keeps what it knows of the older ones, if it does;
+    * `looked_at`: all events that were stored until then are in here, seconds of the clock of `HotUsers`;
     * `passing`: nobody will ask for this state again: a history that came with its request, or one that went.
     """
 
@@ -125,6 +127,7 @@ class UserState:
     limited: LimitedTaste | None = None
     fresh: int = 0
     slot: int | None = None
+    looked_at: float = -math.inf
     passing: bool = False
 
     def __post_init__(self) -> None:
@@ -168,6 +171,7 @@ class HotUsers:
         capacity: int,
         release: Callable[[UserState], None] = lambda _state: None,
         counters: Counters | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._indexes = indexes
@@ -175,6 +179,7 @@ class HotUsers:
         self._capacity = capacity
         self._release = release
         self._counters = counters or Counters()
+        self._now = now
         self._states: OrderedDict[UserId, UserState] = OrderedDict()
         self._brought: dict[UserId, UserState] = {}
         self._gone: list[UserState] = []
@@ -187,25 +192,35 @@ class HotUsers:
 
         StorageError if the event table refuses: then `get` will read them one by one.
         """
+        asked_at = self._now()
         missing = list(dict.fromkeys(each for each in user_ids if each not in self._states))
         if missing:
             found = self._store.newest(missing, self._reach)
             for user_id, rows in zip(missing, found, strict=True):
-                self._brought[user_id] = self._state(user_id, rows)
+                self._brought[user_id] = self._state(user_id, rows, asked_at)
 
-    def get(self, user_id: UserId, *, look: bool = False) -> UserState:
+    def get(self, user_id: UserId, moved_s: float | None = None) -> UserState:
         """The user's state, read from the event table where it is not at hand; raises StorageError.
 
-        With `look` it is read anew where the table has a newer event.
+        With `moved_s` it has all events that were stored until so many seconds ago, this engine having been
+        told of them or not.
         """
+        asked_at = self._now()
         state = self._states.get(user_id)
-        if state is not None and look and self._is_behind(user_id, state):
-            self._let_go(self._states.pop(user_id))
-            state = None
+        stored = 0
+        if state is not None and moved_s is not None and state.looked_at < asked_at - moved_s:
+            stored = self._store.last_user_number(user_id)
+            if stored > state.last_number:
+                self._let_go(self._states.pop(user_id))
+                state = None
+            else:
+                state.looked_at = asked_at
         if state is not None:
             self._counters.states_hot += 1
         else:
-            state = self._brought.pop(user_id, None) or self._build(user_id)
+            state = self._brought.pop(user_id, None) or self._build(user_id, asked_at)
+            # A late event may stand too far back to be among those that were read.
+            state.last_number = max(state.last_number, stored)
             self._states[user_id] = state
             self._counters.states_read += 1
             if len(self._states) > self._capacity:
@@ -257,19 +272,17 @@ class HotUsers:
             self._release(state)
         self._gone.clear()
 
-    def _is_behind(self, user_id: UserId, state: UserState) -> bool:
-        newest = self._store.history(user_id, 1)
-        return bool(newest) and newest[0].user_number > state.last_number
-
     def _let_go(self, state: UserState) -> None:
         state.passing = True
         self._gone.append(state)
 
-    def _build(self, user_id: UserId) -> UserState:
-        return self._state(user_id, *self._store.newest([user_id], self._reach))
+    def _build(self, user_id: UserId, asked_at: float) -> UserState:
+        (rows,) = self._store.newest([user_id], self._reach)
+        return self._state(user_id, rows, asked_at)
 
-    def _state(self, user_id: UserId, rows: list[PastRow]) -> UserState:
-        """The state of a user whose newest events are these: all of them, if fewer than `reach`."""
+    def _state(self, user_id: UserId, rows: list[PastRow], asked_at: float) -> UserState:
+        """The state of a user whose newest events, read after `asked_at`, are these: all of them, if fewer
+        than `reach`."""
         all_there = len(rows) < self._reach
         if not all_there:
             rows = self._enough(user_id, rows)
@@ -278,7 +291,7 @@ class HotUsers:
             for row in rows
             if (index := self._indexes.get(row.item_id, PADDING)) != PADDING
         ]
-        state = UserState(Past.of(known, self._reach))
+        state = UserState(Past.of(known, self._reach), looked_at=asked_at)
         if rows:
             state.last_number = max(row.user_number for row in rows)
             state.last_timestamp_ms = rows[-1].timestamp_ms

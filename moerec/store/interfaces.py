@@ -56,6 +56,10 @@ class UserEvents(Protocol):
         """The newest `limit` events in canonical order (timestamp, user number), oldest first."""
         ...
 
+    def last_user_number(self, user_id: UserId) -> int:
+        """The largest number of the user's events, whatever their times; 0 for a user without events."""
+        ...
+
     def seen(self, user_id: UserId, limit: int) -> list[ItemId]:
         """At most `limit` distinct items of the user, the most recently seen first."""
         ...

@@ -59,6 +59,7 @@ _SEEN = (
     .where(users.c.user_id == bindparam("user_id"))
     .order_by(*_NEWEST_FIRST)
 )
+_LAST_USER_NUMBER = select(users.c.last_number).where(users.c.user_id == bindparam("user_id"))
 
 
 def open_event_store(url: str, durability: Durability = "process") -> "SqlEventStore":
@@ -156,6 +157,11 @@ class SqlEventStore:
             finally:
                 cursor.close()
         return found
+
+    def last_user_number(self, user_id: UserId) -> int:
+        """See EventStore."""
+        rows = self._read(_LAST_USER_NUMBER, user_id=user_id)
+        return int(rows[0][0]) if rows else 0
 
     def seen(self, user_id: UserId, limit: int) -> list[ItemId]:
         """See EventStore."""

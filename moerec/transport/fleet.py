@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from moerec.errors import EngineAwayError, EngineTooSlowError
+from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
 from moerec.transport.client import EngineClient, GrpcEngineClient
 from moerec.transport.frames import EventPush, RecommendRequest, Reply, Request
 from moerec.transport.hashing import Rendezvous
@@ -25,6 +25,8 @@ class EngineFleet:
         self._clients = list(engines.values())
         self._orders = Rendezvous(list(engines))
         self._under_way = [0] * len(self._clients)
+        self._away = [False] * len(self._clients)
+        self._changed_at = 0.0
         self._turn = 0
 
     def engines(self) -> Mapping[str, EngineClient]:
@@ -40,14 +42,22 @@ class EngineFleet:
         for place in self._order(request):
             self._under_way[place] += 1
             try:
-                return await self._clients[place].ask(request, deadline - time())
+                reply = await self._clients[place].ask(request, deadline - time())
             except EngineAwayError as error:
                 reason = error.message
+                self._find(place, away=True)
                 if isinstance(request, RecommendRequest):
-                    request = msgspec.structs.replace(request, moved=True)
-            except EngineTooSlowError:
-                # It knows only of the time that was left for it.
-                raise EngineTooSlowError(timeout_s) from None
+                    moved_s = time() - self._changed_at
+                    request = msgspec.structs.replace(request, moved_s=moved_s)
+            except EngineUnavailableError as error:
+                self._find(place, away=False)
+                if isinstance(error, EngineTooSlowError):
+                    # It knows only of the time that was left for it.
+                    raise EngineTooSlowError(timeout_s) from None
+                raise
+            else:
+                self._find(place, away=False)
+                return reply
             finally:
                 self._under_way[place] -= 1
         raise EngineAwayError(f"None of {len(self._clients)} engines is there. {reason}")
@@ -55,6 +65,12 @@ class EngineFleet:
     async def close(self) -> None:
         """As `EngineClient`."""
         await asyncio.gather(*(client.close() for client in self._clients))
+
+    def _find(self, place: int, *, away: bool) -> None:
+        # Any change counts for all: which engines were told of a user's events is nowhere written.
+        if self._away[place] is not away:
+            self._away[place] = away
+            self._changed_at = asyncio.get_running_loop().time()
 
     def _order(self, request: Request) -> Sequence[int]:
         match request:

@@ -23,8 +23,9 @@ class RecommendRequest(msgspec.Struct, tag="recommend", array_like=True, frozen=
     With `history` (oldest first) the stored one is not read. `exclude_seen` takes the items of the
     history out; `exclude` takes out what the caller names. `k` is the length of the list.
     `max_experts` is the most experts that the newest event may wake in a layer, within the model's
-    own limits; null leaves it to the engine. `moved` says that the user's own engine is away, which alone
-    may have been told of the newest events.
+    own limits; null leaves it to the engine. `moved_s` says that the user's own engine is away, which alone
+    may have been told of the newest events: so many seconds ago the gateway last found that an engine had
+    gone or come back.
     """
 
     user_id: str | None
@@ -33,7 +34,7 @@ class RecommendRequest(msgspec.Struct, tag="recommend", array_like=True, frozen=
     exclude: list[str] = []
     exclude_seen: bool = True
     max_experts: int | None = None
-    moved: bool = False
+    moved_s: float | None = None
 
 
 class SimilarRequest(msgspec.Struct, tag="similar", array_like=True, frozen=True):

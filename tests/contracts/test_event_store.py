@@ -35,6 +35,7 @@ def test_a_new_store_is_empty(store: EventStore) -> None:
     assert store.last_number() == 0
     assert store.history(UserId("ann"), 10) == []
     assert store.seen(UserId("ann"), 10) == []
+    assert store.last_user_number(UserId("ann")) == 0
     assert store.since(0, 10) == []
     assert store.append([]) == []
 
@@ -118,6 +119,16 @@ def test_history_is_in_the_order_of_time_then_of_arrival(store: EventStore) -> N
 def test_history_gives_the_newest_when_it_is_cut(store: EventStore) -> None:
     store.append([an_event(f"e{n}", item=f"i{n}", timestamp_ms=n) for n in range(10)])
     assert [one.event.item_id for one in store.history(UserId("ann"), 3)] == ["i7", "i8", "i9"]
+
+
+def test_the_last_number_of_a_user_is_that_of_the_last_to_arrive(store: EventStore) -> None:
+    """An engine that compared its state with the last event in time never missed one that came late."""
+    store.append([an_event("a", timestamp_ms=2000), an_event("b", "bob")])
+    assert store.last_user_number(UserId("ann")) == 1
+    store.append([an_event("late", timestamp_ms=1000)])
+    store.append([an_event("late", timestamp_ms=1000)])
+    assert store.last_user_number(UserId("ann")) == 2
+    assert store.last_user_number(UserId("bob")) == 1
 
 
 def test_seen_names_each_item_once_the_newest_first(store: EventStore) -> None:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moerec.engine.state import SEEN_LIMIT, HotUsers, Past, PastEvent, UserState
+from moerec.errors import StorageError
 from moerec.store.interfaces import EventStore
-from moerec.store.sql import open_event_store
+from moerec.store.sql import SqlEventStore, open_event_store
 from moerec.types import Event, ItemId, StoredEvent, UserId
 
 INDEXES = {ItemId(f"i{index}"): index for index in range(1, 10)}
@@ -77,15 +78,120 @@ def test_times_and_values_come_by_push_as_they_come_from_the_table(
     assert (items(again), times(again), str(values(again))) == pushed
 
 
-def test_who_looks_finds_what_nobody_told(store: EventStore, users: HotUsers) -> None:
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Counting(SqlEventStore):
+    """Counts how often a user's last number was asked for."""
+
+    looks = 0
+
+    def last_user_number(self, user_id: UserId) -> int:
+        self.looks += 1
+        return super().last_user_number(user_id)
+
+
+@pytest.fixture
+def counting(tmp_path: Path, store: EventStore) -> Iterator[Counting]:
+    """The same table as `store`, which must be made first."""
+    counting = Counting(f"sqlite:///{tmp_path}/events.db", "process")
+    yield counting
+    counting.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def moved(counting: Counting, clock: Clock) -> HotUsers:
+    return HotUsers(counting, INDEXES, reach=3, capacity=2, now=clock)
+
+
+def test_who_moved_has_what_nobody_told(store: EventStore, moved: HotUsers, clock: Clock) -> None:
     """A state that is not behind is the one at hand."""
     put(store, ANNA, "i1")
-    state = users.get(ANNA)
-    assert users.get(ANNA, look=True) is state
+    state = moved.get(ANNA)
+    clock.now_s += 1
+    assert moved.get(ANNA, 0.5) is state
     put(store, ANNA, "i2")
-    assert users.get(ANNA) is state
-    assert items(users.get(ANNA, look=True)) == [1, 2]
-    assert users.get(BEN, look=True).last_number == 0
+    clock.now_s += 1
+    assert moved.get(ANNA) is state
+    assert items(moved.get(ANNA, 0.5)) == [1, 2]
+    assert moved.get(BEN, 0.5).last_number == 0
+
+
+def test_a_late_event_that_nobody_told_is_missed_as_well(
+    store: EventStore, moved: HotUsers, clock: Clock
+) -> None:
+    """It stands before others in time, so the last event of the table did not tell of it."""
+    put(store, ANNA, "i1", "i2", at=5_000)
+    moved.get(ANNA)
+    put(store, ANNA, "i3", at=4_000)
+    clock.now_s += 1
+    assert items(moved.get(ANNA, 0.5)) == [3, 1, 2]
+
+
+def test_a_move_costs_one_look_at_the_table(
+    store: EventStore, counting: Counting, moved: HotUsers, clock: Clock
+) -> None:
+    """Every request of a user whose engine was away cost one, under the engine's lock."""
+    put(store, ANNA, "i1", "i2", "i3", at=5_000)
+    moved.get(ANNA)
+    clock.now_s += 10
+    for since_s in (1.0, 1.5, 2.0):
+        state = moved.get(ANNA, since_s)
+        clock.now_s += 0.5
+    assert counting.looks == 1
+    # The next move; a late event that is too old to be read must not look like a missing one for ever.
+    put(store, ANNA, "i9", at=1)
+    again = moved.get(ANNA, 0.1)
+    assert (again is state, again.last_number, counting.looks) == (False, 4, 2)
+    clock.now_s += 0.5
+    assert moved.get(ANNA, 0.6) is again
+    assert counting.looks == 2
+    assert moved.get(ANNA, 0.2) is again
+    assert counting.looks == 3
+
+
+def test_who_was_read_after_the_move_is_not_looked_at(
+    store: EventStore, counting: Counting, moved: HotUsers, clock: Clock
+) -> None:
+    put(store, ANNA, "i1")
+    state = moved.get(ANNA, 3.0)
+    clock.now_s += 0.5
+    assert moved.get(ANNA, 3.5) is state
+    assert counting.looks == 0
+
+
+def test_a_look_that_failed_is_none(store: EventStore, clock: Clock, tmp_path: Path) -> None:
+    """The next request looks again."""
+
+    class Failing(Counting):
+        def last_user_number(self, user_id: UserId) -> int:
+            super().last_user_number(user_id)
+            if self.looks == 1:
+                raise StorageError("busy")
+            return 2
+
+    put(store, ANNA, "i1")
+    failing = Failing(f"sqlite:///{tmp_path}/events.db", "process")
+    users = HotUsers(failing, INDEXES, reach=3, capacity=2, now=clock)
+    users.get(ANNA)
+    clock.now_s += 1
+    put(store, ANNA, "i2")
+    with pytest.raises(StorageError):
+        users.get(ANNA, 0.5)
+    assert items(users.get(ANNA, 0.5)) == [1, 2]
+    failing.close()
 
 
 def test_unknown_items_are_counted_but_not_read_by_the_model(

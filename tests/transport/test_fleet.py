@@ -1,6 +1,7 @@
 """Several engines as one client: who is asked, and who is asked when that one is away."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 
 import pytest
@@ -29,6 +30,7 @@ class Scripted:
         self.name = name
         self.fault: EngineUnavailableError | None = None
         self.patience: list[float] = []
+        self.asked: list[Request] = []
         self.takes_s = 0.0
         self.closed = False
 
@@ -37,6 +39,7 @@ class Scripted:
 
     async def ask(self, request: Request, timeout_s: float) -> Reply:
         self.patience.append(timeout_s)
+        self.asked.append(request)
         await asyncio.sleep(self.takes_s)
         if self.fault is not None:
             raise self.fault
@@ -90,6 +93,52 @@ async def test_users_of_who_is_away_go_to_their_next_and_come_back(
     engines["b:1"].fault = None
     assert {user: await answered_by(fleet, of_user(user)) for user in users} == before
     assert set(before.values()) == set(NAMES)
+
+
+def moved_at(engine: Scripted) -> float:
+    """When the fleet changed, as the last question that the engine got has it; later than in truth."""
+    request = engine.asked[-1]
+    assert isinstance(request, RecommendRequest)
+    assert request.moved_s is not None
+    return asyncio.get_running_loop().time() - request.moved_s
+
+
+async def test_a_question_that_moved_says_when_the_fleet_changed_last(
+    fleet: EngineFleet, engines: dict[str, Scripted]
+) -> None:
+    """It said that it moved and no more, and whoever answered looked into the table each time."""
+    time = asyncio.get_running_loop().time
+    first, second, third = (engines[NAMES[place]] for place in Rendezvous(NAMES).of("ann"))
+    await fleet.ask(of_user("ann"), 1.0)
+    assert first.asked == [of_user("ann")]
+    first.fault = EngineAwayError("gone")
+    await fleet.ask(of_user("ann"), 1.0)
+    after_first_look = time()
+    await asyncio.sleep(0.2)
+    asked = time()
+    await fleet.ask(of_user("ann"), 1.0)
+    assert moved_at(second) - (time() - asked) <= after_first_look
+    # Another one goes, which may have been told of events while the first was away.
+    second.fault = EngineAwayError("gone")
+    await fleet.ask(of_user("ann"), 1.0)
+    assert moved_at(third) >= asked
+
+
+@pytest.mark.parametrize("back", [None, EngineUnavailableError("too slow")])
+async def test_an_engine_that_came_back_and_went_again_is_a_new_move(
+    fleet: EngineFleet, engines: dict[str, Scripted], back: EngineUnavailableError | None
+) -> None:
+    """It may have taken an event in the meantime, too slow to say so as well."""
+    first, second, _ = (engines[NAMES[place]] for place in Rendezvous(NAMES).of("ann"))
+    first.fault = EngineAwayError("gone")
+    await fleet.ask(of_user("ann"), 1.0)
+    first.fault = back
+    with contextlib.suppress(EngineUnavailableError):
+        await fleet.ask(EventPush("ann", "i", 1, 1, 1), 1.0)
+    went_again = asyncio.get_running_loop().time()
+    first.fault = EngineAwayError("gone")
+    await fleet.ask(of_user("ann"), 1.0)
+    assert moved_at(second) >= went_again
 
 
 @pytest.mark.parametrize(
