@@ -73,10 +73,12 @@ def make_supervisor(
         # One core is the gateway's; the engines share the others.
         threads = max(1, ((os.cpu_count() or 1) - 1) // len(addresses))
         environment.setdefault("OMP_NUM_THREADS", str(threads))
+    # What the setting promises holds for the machine.
+    arena = {f"{PREFIX}ARENA_MIB": str(max(1, settings.arena_mib // len(addresses)))}
     gateway = environment | _passed_on(settings, settings.engine_address, len(addresses))
     children = [ChildSpec("gateway", "moerec.api.main", (), gateway, STOP_S + settings.shutdown_s)]
     for name, address in zip(engine_names(len(addresses)), addresses, strict=True):
-        engine = environment | _passed_on(settings, address, 1)
+        engine = environment | _passed_on(settings, address, 1) | arena
         children.append(ChildSpec(name, "moerec.engine.server", (), engine))
     return Supervisor(children, lambda: http_ready(settings.host, settings.port), say, hear)
 

@@ -133,6 +133,18 @@ def test_each_engine_has_its_address_and_the_gateway_all(
     assert all(int(engine["OMP_NUM_THREADS"]) >= 1 for engine in engines)
 
 
+@pytest.mark.parametrize(("engines", "given", "each"), [(1, 999, 999), (3, 999, 333), (4, 3, 1)])
+def test_the_engines_of_a_machine_share_the_arena(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, engines: int, given: int, each: int
+) -> None:
+    """Each took all of it: four engines were allowed 16 GiB by a default that says 4."""
+    monkeypatch.setenv("MOEREC_ARENA_MIB", str(given))
+    with private_socket(Settings.load(bundle=bundle.path, engines=engines)) as settings:
+        supervisor = make_supervisor(settings, lambda _: None, lambda *_: None)
+    arenas = [spec.environment["MOEREC_ARENA_MIB"] for spec in supervisor.specs[1:]]
+    assert arenas == [str(each)] * engines
+
+
 def test_as_many_engines_as_addresses_were_chosen(bundle: Bundle) -> None:
     chosen = Settings.load(bundle=bundle.path, engine_address="127.0.0.1:7000, unix:b.sock")
     with private_socket(chosen) as settings:
