@@ -7,10 +7,12 @@ disturbs: what the code itself takes. Headers are the six that curl and a keep-a
 """
 
 import argparse
+import logging
 import sys
 import time
 import timeit
 from collections.abc import Callable
+from contextlib import suppress
 
 import jwt
 from _machine import ROOT, about
@@ -20,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 sys.path.insert(0, str(ROOT))
 
 from moerec.api.auth import Authenticator
+from moerec.api.errors import ApiError
 from moerec.api.guard import Guard
 from moerec.api.limits import UserLimiter
 from moerec.api.tokens import TokenVerifier, signed
@@ -62,10 +65,17 @@ def requests() -> dict[str, Callable[[], object]]:
         Metrics(),
     )
     caller = guard.caller(with_token, ROUTE)
+    forged = [*HEADERS, (b"authorization", b"Bearer " + token[:-2] + b"AA")]
+
+    def refuse() -> None:
+        with suppress(ApiError):
+            guard.caller(forged, ROUTE)
+
     return {
         "token found again, and its scope": lambda: guard.caller(with_token, ROUTE),
         "user and limit": lambda: guard.admit(caller, "ann"),
         "both": lambda: guard.admit(guard.caller(with_token, ROUTE), "ann"),
+        "a refused token again": refuse,
         "both, without a token": lambda: guard.admit(guard.caller(HEADERS, ROUTE), "ann"),
     }
 
@@ -76,6 +86,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=400)
     rounds = parser.parse_args().rounds
+    logging.getLogger("moerec").addHandler(logging.NullHandler())  # refusals are not for the screen
     print(about())
     for calls, timed in ((5, verifications()), (200, requests())):
         for name, call in timed.items():

@@ -95,13 +95,17 @@ class DistributedError(MoerecError):
 
 
 class TokenError(MoerecError):
-    """A token that is missing, expired or not valid; `code` says which: `token_missing` ..."""
+    """A token that is missing, expired or not valid; `code` says which: `token_missing` ...
+
+    `lasting` is False where the same token may be good later.
+    """
 
     http_status = 401
 
-    def __init__(self, code: str, message: str, remedy: str = "") -> None:
+    def __init__(self, code: str, message: str, remedy: str = "", *, lasting: bool = True) -> None:
         super().__init__(message, remedy)
         self.code = code
+        self.lasting = lasting
 
 
 class ServiceError(MoerecError):

@@ -91,7 +91,8 @@ class Settings(BaseSettings):
 
     arena_mib: int = Field(default=4096, ge=1)
     """Memory for the attention states of the users that an engine has met lately, MiB, taken as they come;
-    their seen items (4 bytes each, at most 80 kB a user) come on top. The engines of one `moerec serve` share it."""
+    their seen items (4 bytes each, at most 80 kB a user) come on top. The engines
+    of one `moerec serve` share it."""
 
     state_type: Literal["int8", "float32"] = "int8"
     """How the engine keeps those states on a CPU: in a quarter of the memory, or unrounded."""

@@ -1,11 +1,11 @@
-"""Who asks: the token of the `Authorization` header, verified once and remembered until it expires."""
+"""Who asks: the token of the `Authorization` header, looked at once and remembered, good or refused."""
 
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from moerec.api.tokens import DEVELOPMENT, Caller, TokenVerifier, expired
 from moerec.errors import TokenError
@@ -23,14 +23,27 @@ LONGEST_TOKEN: Final = 8192
 MOST_TOKENS: Final = 50_000
 """Verified tokens that are remembered, about 0.7 kB each; the one not used for longest leaves first."""
 
+MOST_REFUSED: Final = 10_000
+"""Refused ones that are, in a memory of their own: no flood of them makes others forgotten."""
+
 _BEARER: Final = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
+
+
+class _Refusal(NamedTuple):
+    """A `TokenError` without what an exception holds on to, and when it was made."""
+
+    code: str
+    message: str
+    remedy: str
+    at_s: float
 
 
 class Authenticator:
     """Finds a request's caller. For one thread; `now` gives seconds since 1970.
 
     To verify a token costs 50 to 200 us, to find it again 2: it is kept under the SHA-256 of its header,
-    so that no memory dump of a gateway holds tokens that can be used.
+    so that no memory dump of a gateway holds tokens that can be used. A refusal is kept as well, unless the
+    token may be good later.
     """
 
     def __init__(
@@ -40,12 +53,15 @@ class Authenticator:
         token_needed: bool,
         now: Callable[[], float] = time.time,
         most_tokens: int = MOST_TOKENS,
+        most_refused: int = MOST_REFUSED,
     ) -> None:
         self._verifier = verifier
         self._token_needed = token_needed
         self._now = now
         self._most_tokens = most_tokens
         self._known: OrderedDict[bytes, tuple[Caller, int]] = OrderedDict()
+        self._most_refused = most_refused
+        self._refused: OrderedDict[bytes, _Refusal] = OrderedDict()
 
     def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
         """Who sent these headers; TokenError if their token is not good, or missing where it is needed."""
@@ -68,16 +84,36 @@ class Authenticator:
         key = sha256(value).digest()
         found = self._known.get(key)
         if found is None:
-            found = self._verifier.verify(_bearer(value))
+            found = self._look_at(key, value)
             if len(self._known) >= self._most_tokens:
                 self._known.popitem(last=False)
             self._known[key] = found
         caller, expires_s = found
         if self._now() >= expires_s:
             del self._known[key]
-            raise expired()
+            raise self._remembered(key, expired())
         self._known.move_to_end(key)
         return caller
+
+    def _look_at(self, key: bytes, value: bytes) -> tuple[Caller, int]:
+        """What the verifier says, or said when it refused this header before."""
+        refusal = self._refused.get(key)
+        # An expired token is good again when the clock is set back.
+        if refusal is not None and self._now() >= refusal.at_s:
+            self._refused.move_to_end(key)
+            raise TokenError(refusal.code, refusal.message, refusal.remedy)
+        try:
+            return self._verifier.verify(_bearer(value))
+        except TokenError as error:
+            raise self._remembered(key, error) from None
+
+    def _remembered(self, key: bytes, error: TokenError) -> TokenError:
+        if error.lasting:
+            self._refused[key] = _Refusal(error.code, error.message, error.remedy, self._now())
+            self._refused.move_to_end(key)
+            if len(self._refused) > self._most_refused:
+                self._refused.popitem(last=False)
+        return error
 
 
 def _bearer(value: bytes) -> bytes:

@@ -10,6 +10,7 @@ from moerec.api.limits import UserLimiter
 from moerec.api.schemas import EventFault, EventIn
 from moerec.api.tokens import Caller, TokenVerifier
 from moerec.errors import TokenError
+from moerec.observability.logging import SparingLog
 from moerec.observability.metrics import Metrics
 from moerec.settings import Settings
 
@@ -25,6 +26,7 @@ class Guard:
         self._authenticator = authenticator
         self._limiter = limiter
         self._metrics = metrics
+        self._log = SparingLog(logger)
 
     def caller(self, headers: Iterable[tuple[bytes, bytes]], route: str) -> Caller:
         """Who asks, with a token for this route; before the body is looked at."""
@@ -86,7 +88,7 @@ class Guard:
 
     def _refuse(self, status: int, code: str, detail: str, challenge: str | None) -> NoReturn:
         self._metrics.auth_failure(code)
-        logger.warning("Refused with %d %s: %s", status, code, detail)
+        self._log.warning("Refused with %d %s: %s", status, code, detail)
         headers = None if challenge is None else {"WWW-Authenticate": challenge}
         raise ApiError(status, code, detail, headers)
 

@@ -94,6 +94,10 @@ class TokenVerifier:
             return _caller(claims), int(claims["exp"])
         except jwt.ExpiredSignatureError:
             raise expired() from None
+        except jwt.ImmatureSignatureError:
+            raise TokenError(
+                "token_invalid", "The token is not valid yet (nbf).", lasting=False
+            ) from None
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
             # The last three: text that is no ASCII, numbers and nesting that break the JSON parser.
             raise TokenError("token_invalid", _reason(error)) from None
@@ -149,8 +153,6 @@ def _reason(error: Exception) -> str:
     match error:
         case jwt.InvalidSignatureError():
             return "The token's signature is not of the secret or key of this gateway."
-        case jwt.ImmatureSignatureError():
-            return "The token is not valid yet (nbf)."
         case jwt.MissingRequiredClaimError():
             return f"The token lacks the claim {error.claim}."
         case jwt.InvalidIssuerError():

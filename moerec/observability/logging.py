@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 request_id: Final[contextvars.ContextVar[str | None]] = contextvars.ContextVar(
@@ -32,6 +33,36 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+
+class SparingLog:
+    """Warnings that callers can cause as often as they like: at most `most` a second are written, and the
+    next one after that says how many were left out. For one thread; `now` gives seconds."""
+
+    def __init__(
+        self, logger: logging.Logger, most: int = 10, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._logger = logger
+        self._most = most
+        self._now = now
+        self._second = 0
+        self._written = 0
+        self._left_out = 0
+
+    def warning(self, text: str, *values: object) -> None:
+        """As `logging.Logger.warning`."""
+        second = int(self._now())
+        if second != self._second:
+            self._second, self._written = second, 0
+        if self._written >= self._most:
+            self._left_out += 1
+            return
+        self._written += 1
+        if self._left_out:
+            text += " (%d lines before this one were left out)"
+            values = (*values, self._left_out)
+            self._left_out = 0
+        self._logger.warning(text, *values)
 
 
 def configure_logging(level: str) -> None:

@@ -9,6 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
+from moerec.api.auth import Authenticator
+from moerec.api.errors import ApiError
+from moerec.api.guard import Guard
+from moerec.api.limits import UserLimiter
+from moerec.api.tokens import TokenVerifier
+from moerec.observability.metrics import Metrics
 from tests.api.signing import DAY_S, OTHER_SECRET, SECRET, bearer, by_hand, claiming, token
 from tests.api.test_errors import assert_problem
 from tests.api.toy import toy_gateway
@@ -249,3 +255,19 @@ def test_refusals_are_counted_and_logged_without_the_token(
     assert len(refusals) == 5
     for secret in (forged, foreign, *forged.split("."), SECRET):
         assert secret not in caplog.text
+
+
+def test_refusals_without_end_are_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    """Each was a line. All of them are counted still."""
+    metrics = Metrics()
+    verifier = TokenVerifier({"HS256": SECRET})
+    guard = Guard(Authenticator(verifier, token_needed=True), UserLimiter(0, 1), metrics)
+    headers = [(b"authorization", f"Bearer {token('r', 'recommend')}".encode())]
+    for _ in range(500):
+        for given in ([], headers):
+            with pytest.raises(ApiError):
+                guard.caller(given, "/v1/events")
+    assert 0 < len(caplog.records) < 500
+    text = metrics.exposition({}).decode()
+    for code in ("token_missing", "forbidden"):
+        assert f'moerec_auth_failures_total{{code="{code}"}} 500.0' in text

@@ -5,7 +5,9 @@ import logging
 import subprocess
 import sys
 
-from moerec.observability.logging import JsonFormatter, request_id
+import pytest
+
+from moerec.observability.logging import JsonFormatter, SparingLog, request_id
 
 
 def line(record: logging.LogRecord) -> dict[str, str]:
@@ -47,3 +49,19 @@ def test_configured_logging_writes_one_json_object_a_line_and_keeps_to_its_level
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert [json.loads(each)["message"] for each in done.stderr.splitlines()] == ["from the server"]
+
+
+def test_a_flood_of_warnings_is_a_few_lines_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever sent bad tokens wrote as many lines to the gateway's disk as they liked."""
+    now = iter([5.0, 5.1, 5.2, 5.9, 6.0, 6.0, 6.1, 6.9, 8.0, 8.0])
+    log = SparingLog(logging.getLogger("flood"), most=2, now=lambda: next(now))
+    for number in range(10):
+        log.warning("refused %d", number)
+    assert caplog.messages == [
+        "refused 0",
+        "refused 1",
+        "refused 4 (2 lines before this one were left out)",
+        "refused 5",
+        "refused 8 (2 lines before this one were left out)",
+        "refused 9",
+    ]
