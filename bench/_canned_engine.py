@@ -63,7 +63,7 @@ def main() -> None:
     """Serves until SIGTERM."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.set).start())
-    server = serve(answer, sys.argv[1])
+    server = serve(answer, sys.argv[1], version=sys.argv[2])
     stop.wait()
     server.stop(0.1).wait()
 
