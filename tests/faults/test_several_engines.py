@@ -19,7 +19,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("several")
     bundle = tiny_bundle(folder / "bundle", ITEMS)
     url = f"sqlite:///{folder}/events.db"
-    settings = {"MOEREC_ENGINES": "2", "MOEREC_DEADLINE_MS": "10000"}
+    # One user asks as fast as answers come.
+    unlimited = {"MOEREC_USER_RATE": "0", "MOEREC_DEADLINE_MS": "10000"}
+    settings = {"MOEREC_ENGINES": "2", **unlimited}
     with serving(bundle.path, url, folder / "log", **settings) as served:
         yield served
 
