@@ -114,6 +114,8 @@ def make_server(app: ASGIApp, shutdown_s: int) -> uvicorn.Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            # Nothing here asks where a request came from; the proxy in front logs that.
+            proxy_headers=False,
             lifespan="on",
             timeout_graceful_shutdown=shutdown_s,
         )
