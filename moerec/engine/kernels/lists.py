@@ -130,15 +130,35 @@ def with_followers(
     # At best a follower is as near as the last of the nearest, but for what an index missed. That list is
     # full, or had them all.
     nearest_odds = raised(table, cosines_n[0], np.float32(0.0))
+    most_likely_first(touched, followers, scratch.chances_V, len(items_n))
     for place in range(followers):
         item = touched[place]
-        if scratch.marks_V[item] != list_number:
-            chance = scratch.chances_V[item]
-            if nearest_odds + table.weight * chance >= keys_n[0]:
-                key = raised(table, dot(user_D, vectors_VD[item]), chance)
-                count = offer(items_n, keys_n, count, item, key)
+        chance = scratch.chances_V[item]
         scratch.chances_V[item] = np.float32(0.0)
+        if (
+            nearest_odds + table.weight * chance >= keys_n[0]
+            and scratch.marks_V[item] != list_number
+        ):
+            key = raised(table, dot(user_D, vectors_VD[item]), chance)
+            count = offer(items_n, keys_n, count, item, key)
     return count
+
+
+@compiled
+def most_likely_first(touched: Ints, followers: int, chances_V: Floats, n: int) -> None:
+    """Brings the n likeliest followers to the front: what the others are held against is high early then."""
+    worst = np.empty(min(n, followers), np.float32)
+    places = np.empty(min(n, followers), np.int64)
+    count = 0
+    for place in range(followers):
+        chance = chances_V[touched[place]]
+        if count < len(worst) or chance > worst[0]:
+            count = offer(places, worst, count, place, chance)
+    places[:count].sort()
+    for front in range(count):
+        # Places grow, so that none of those to come has been moved.
+        place = places[front]
+        touched[front], touched[place] = touched[place], touched[front]
 
 
 @compiled
