@@ -34,6 +34,10 @@ from moerec.transport.client import EngineClient
 logger = logging.getLogger("moerec.api.main")  # `__name__` is "__main__" in the process
 
 BACKLOG: Final = 2048
+KEEP_ALIVE_S: Final = 75
+"""How long a connection may be idle: longer than load balancers keep theirs (60 s), so that the side that
+sends is the side that closes. A request on its way to a connection that just closes is lost."""
+
 GARBAGE_AFTER: Final = 20_000
 """Objects more than before, after which Python looks for cycles among the young ones."""
 
@@ -118,6 +122,7 @@ def make_server(app: ASGIApp, shutdown_s: int) -> uvicorn.Server:
             proxy_headers=False,
             lifespan="on",
             timeout_graceful_shutdown=shutdown_s,
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
     )
 

@@ -3,6 +3,7 @@
 Serves until SIGTERM or SIGINT, answers what it has begun, and exits 0.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -75,6 +76,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
         # A gateway that comes back has told another engine of events meanwhile.
         server = serve(engine.answer, address, follower.try_to_catch_up, bundle.version)
         follower.start()
+        # A look for garbage among all that is here to stay takes a fifth of a second, and finds none.
+        gc.collect()
+        gc.freeze()
         log.info(
             "Model %s (%d items) listens on %s, %.1f s after the start",
             bundle.version,

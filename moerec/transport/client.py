@@ -34,6 +34,10 @@ Handler = Callable[[list[Request]], list[Reply]]
 """What an engine is to the transport: replies in the order of the requests, from any thread."""
 
 FRAMES_IN_FLIGHT: Final = 3
+GATHER_S: Final = 0.002
+"""At least so long after a frame the next one leaves: a frame costs both sides as much as a request or
+two, and who comes in between shares it. After a pause a request leaves at once."""
+
 WAITING_LIMIT: Final = 4096
 CONNECT_TIMEOUT_S: Final = 1.0
 CANCEL_AGAIN_S: Final = 0.05
@@ -128,14 +132,18 @@ class GrpcEngineClient:
     """An engine behind one bidirectional stream.
 
     Callers that wait while `FRAMES_IN_FLIGHT` frames are on their way share the next frame, so
-    batches grow with load and a lone request waits for nothing. When the stream breaks, everything in
+    batches grow with load; so do those who come less than `gather_s` seconds after a frame. A lone request
+    waits for nothing. When the stream breaks, everything in
     flight fails at once and a new stream is tried, after 20 ms at first, every 0.5 s at most.
     `address` is a gRPC target: `unix:PATH` or `HOST:PORT`. An engine that serves another bundle than
     that of `version` counts as away; without one, any will do.
     """
 
-    def __init__(self, address: str, version: str | None = None) -> None:
+    def __init__(
+        self, address: str, version: str | None = None, gather_s: float = GATHER_S
+    ) -> None:
         self._address = address
+        self._gather_s = gather_s
         self._version = version
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
@@ -262,15 +270,19 @@ class GrpcEngineClient:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send(self, call: _Call) -> None:
+        loop, next_at = asyncio.get_running_loop(), 0.0
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if self._waiting and (pause := next_at - loop.time()) > 0:
+                await asyncio.sleep(pause)
             while len(self._flights) < FRAMES_IN_FLIGHT and (callers := self._next_callers()):
+                next_at = loop.time() + self._gather_s
                 deadline = max(caller.deadline for caller in callers)
                 frame_id = self._next_frame
                 self._next_frame += 1
                 self._flights[frame_id] = _Flight(callers, deadline)
-                budget_ms = 1000 * (deadline - asyncio.get_running_loop().time())
+                budget_ms = 1000 * (deadline - loop.time())
                 frame = RequestFrame(frame_id, budget_ms, [caller.request for caller in callers])
                 await call.write(encode(frame))
 

@@ -1,5 +1,6 @@
 """The gateway as a process: its refusals, its end, and kill -9."""
 
+import http.client
 import itertools
 import os
 import re
@@ -8,8 +9,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -167,3 +169,21 @@ def test_a_port_that_is_taken_is_named(folder: Path) -> None:
         _, message = process.communicate(timeout=20)
     assert process.returncode == 2
     assert f"Cannot listen on 127.0.0.1:{port}" in message
+
+
+@pytest.mark.slow
+def test_a_connection_may_be_idle_for_a_while(folder: Path) -> None:
+    """After five seconds the gateway closed it, sometimes while the next request was on its way: that one was
+    lost. Load balancers keep connections for a minute."""
+    with listening(folder) as (_, client):
+        line = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=10)
+        with closing(line):
+            line.connect()
+            # It would open a new connection by itself where the old one was closed.
+            line.auto_open = 0
+            for pause_s in (0, 6):
+                time.sleep(pause_s)
+                line.request("GET", "/livez")
+                with line.getresponse() as answer:
+                    assert answer.status == 200
+                    answer.read()
