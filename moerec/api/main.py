@@ -72,6 +72,8 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # A redirection would name this process, not the proxy in front; no route needs one.
+        redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
     for routes in (recommendations, items, events, health, docs):

@@ -30,7 +30,7 @@ from moerec.engine.retrieval import (
     top_k,
 )
 from moerec.engine.state import HotUsers, Past, PastEvent, UserState
-from moerec.errors import StorageError, UsageError
+from moerec.errors import UsageError
 from moerec.models.loading import load_model
 from moerec.models.recommender import take_out
 from moerec.store.interfaces import UserEvents
@@ -144,8 +144,8 @@ class Engine:
 
     def _answer(self, requests: Sequence[Request]) -> list[Reply]:
         asked = [each for each in requests if isinstance(each, RecommendRequest)]
-        # Where the event table refuses, each request meets that again, and answers so.
-        with suppress(StorageError):
+        # Whatever goes wrong here, the request that it is about meets it again, and answers so.
+        with suppress(Exception):
             self._users.bring(
                 UserId(each.user_id) for each in asked if each.user_id and each.history is None
             )

@@ -80,7 +80,9 @@ def make_index(items_VD: Tensor, users_UD: NDArray[np.floating[Any]], seed: int 
     sizes_C = torch.bincount(cell_V, minlength=len(cells_C))
     means_CD = _sums(vectors_VD, cell_V, sizes_C) / sizes_C[:, None]
     deviations_C = _deviations(vectors_VD, means_CD, cell_V, sizes_C, learned)
-    multiple = _multiple(vectors_VD, means_CD, deviations_C, cell_V, sizes_C, checked)
+    last_U, wanted_Un = _best(vectors_VD, checked)
+    reach_UC = checked @ means_CD.T - last_U[:, None]
+    multiple = _multiple(reach_UC, deviations_C, cell_V[wanted_Un], sizes_C)
     if multiple is None:
         return no_index(items_VD.shape[1])
     order_V = cell_V.argsort(stable=True)
@@ -89,7 +91,7 @@ def make_index(items_VD: Tensor, users_UD: NDArray[np.floating[Any]], seed: int 
     step = heads_VH.abs().max().item() / 127
     codes_VH = (heads_VH / step).round().to(torch.int8)
     rests_V = _across(vectors_VD[order_V], heads_VH)
-    share = _share(vectors_VD, axes_DH, checked)
+    share = _share(vectors_VD[wanted_Un], axes_DH, checked)
     return Index(
         means_CD.numpy(),
         (multiple * deviations_C).numpy(),
@@ -107,12 +109,10 @@ def _across(vectors_ID: Tensor, heads_IH: Tensor) -> Tensor:
     return (vectors_ID.square().sum(1) - heads_IH.square().sum(1)).clamp(min=0).sqrt()
 
 
-def _share(vectors_VD: Tensor, axes_DH: Tensor, users_UD: Tensor) -> float:
+def _share(wanted_UnD: Tensor, axes_DH: Tensor, users_UD: Tensor) -> float:
     """How much of what the rests of a user and an item could make together (Cauchy-Schwarz) they make at
     most, for nearly all of the items nearest to the users."""
     heads_UH = users_UD @ axes_DH
-    _, wanted_Un = _best(vectors_VD, users_UD)
-    wanted_UnD = vectors_VD[wanted_Un]
     heads_UnH = wanted_UnD @ axes_DH
     both_Un = (wanted_UnD @ users_UD[:, :, None]).squeeze(2)
     rest_Un = both_Un - (heads_UnH @ heads_UH[:, :, None]).squeeze(2)
@@ -124,7 +124,7 @@ def _share(vectors_VD: Tensor, axes_DH: Tensor, users_UD: Tensor) -> float:
 
 
 def _axes(users_UD: Tensor) -> Tensor:
-    """The directions along which users are longest, a quarter of all, [D, H]."""
+    """The directions along which users are longest, half of all, [D, H]."""
     dim = users_UD.shape[1]
     shortest_first: Tensor = torch.linalg.eigh(users_UD.T @ users_UD).eigenvectors
     return shortest_first.flip(1)[:, : dim // HEAD // 4 * 4].contiguous()
@@ -175,29 +175,26 @@ def _deviations(
 
 
 def _multiple(
-    vectors_VD: Tensor,
-    means_CD: Tensor,
-    deviations_C: Tensor,
-    cell_V: Tensor,
-    sizes_C: Tensor,
-    users_UD: Tensor,
+    reach_UC: Tensor, deviations_C: Tensor, cells_Un: Tensor, sizes_C: Tensor
 ) -> float | None:
-    """The least multiple of the deviations that gives `RECALL` to the users; None if none does, or if
-    reading everything costs less."""
-    best = [(part_uD @ vectors_VD.T).topk(LENGTH, dim=1) for part_uD in torch.split(users_UD, 64)]
-    last_U1 = torch.cat([each.values[:, -1:] for each in best])
-    wanted_Un = torch.cat([each.indices for each in best])
-    cosines_UC = users_UD @ means_CD.T
+    """The least multiple of the deviations that gives `RECALL` to the users.
+
+    `reach_UC` is how much nearer the centroids are than the last item wanted, `cells_Un` where the wanted
+    ones lie. None if no multiple does, or if reading everything costs less.
+    """
     for multiple in MULTIPLES:
-        read_UC = cosines_UC + multiple * deviations_C >= last_U1
-        if read_UC.gather(1, cell_V[wanted_Un]).float().mean() >= RECALL:
+        read_UC = reach_UC + multiple * deviations_C >= 0
+        if read_UC.gather(1, cells_Un).float().mean() >= RECALL:
             items = (read_UC.float() @ sizes_C.float()).mean().item()
             cost = len(sizes_C) + ITEM_COST * items
-            return multiple if cost < len(vectors_VD) else None
+            return multiple if cost < sizes_C.sum() else None
     return None
 
 
 def _best(vectors_VD: Tensor, users_UD: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and places of the items nearest to each user, `LENGTH` of them."""
+    """The cosine of the last of the `LENGTH` items nearest to each user [U], and their places [U, n]."""
     best = [(part_uD @ vectors_VD.T).topk(LENGTH, dim=1) for part_uD in torch.split(users_UD, 64)]
-    return torch.cat([each.values for each in best]), torch.cat([each.indices for each in best])
+    return (
+        torch.cat([each.values[:, -1] for each in best]),
+        torch.cat([each.indices for each in best]),
+    )

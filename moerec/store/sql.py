@@ -1,4 +1,4 @@
-"""The event store in a SQL database: SQLite now, written so that PostgreSQL is one more dialect."""
+"""The event store in a SQL database: SQLite, by its own driver where that matters."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence

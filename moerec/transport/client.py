@@ -38,6 +38,9 @@ GATHER_S: Final = 0.002
 """At least so long after a frame the next one leaves: a frame costs both sides as much as a request or
 two, and who comes in between shares it. After a pause a request leaves at once."""
 
+ALARM_PAUSE_S: Final = 0.001
+"""Of many deadlines that follow each other closely, the callers are told together."""
+
 WAITING_LIMIT: Final = 4096
 CONNECT_TIMEOUT_S: Final = 1.0
 CANCEL_AGAIN_S: Final = 0.05
@@ -169,10 +172,16 @@ class GrpcEngineClient:
         self._wake.set()
         if caller.deadline < self._alarm_at:
             self._set_alarm(caller.deadline)
-        return await caller.future
+        try:
+            return await caller.future
+        finally:
+            # An exception that it raises holds this frame, which holds it: a cycle.
+            del caller
 
     async def close(self) -> None:
         self._closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
         while self._connection is not None and not self._connection.done():
             # Once is not enough: a call that fails at the same moment swallows the cancellation.
             self._connection.cancel()
@@ -202,8 +211,10 @@ class GrpcEngineClient:
                 caller.future.set_exception(EngineTooSlowError(caller.timeout_s))
             else:
                 following = min(following, caller.deadline)
+        # While an engine hangs, nobody else takes them out.
+        self._waiting = deque(caller for caller in self._waiting if not caller.future.done())
         if following < math.inf:
-            self._set_alarm(following)
+            self._set_alarm(max(following, now + ALARM_PAUSE_S))
 
     def _everyone(self) -> list[_Waiting]:
         """Whoever may still want a reply."""
@@ -274,9 +285,15 @@ class GrpcEngineClient:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._waiting and (pause := next_at - loop.time()) > 0:
-                await asyncio.sleep(pause)
-            while len(self._flights) < FRAMES_IN_FLIGHT and (callers := self._next_callers()):
+            if self._waiting:
+                # Whoever has little time is not kept for the sake of others.
+                patience = (self._waiting[0].deadline - loop.time()) / 4
+                if (pause := min(next_at - loop.time(), patience)) > 0:
+                    await asyncio.sleep(pause)
+            full = True
+            while (
+                full and len(self._flights) < FRAMES_IN_FLIGHT and (callers := self._next_callers())
+            ):
                 next_at = loop.time() + self._gather_s
                 deadline = max(caller.deadline for caller in callers)
                 frame_id = self._next_frame
@@ -285,6 +302,10 @@ class GrpcEngineClient:
                 budget_ms = 1000 * (deadline - loop.time())
                 frame = RequestFrame(frame_id, budget_ms, [caller.request for caller in callers])
                 await call.write(encode(frame))
+                # Fewer than a frame holds wait for others.
+                full = len(self._waiting) >= FRAME_LIMIT
+            if self._waiting and len(self._flights) < FRAMES_IN_FLIGHT:
+                self._wake.set()
 
     def _next_callers(self) -> list[_Waiting]:
         callers: list[_Waiting] = []

@@ -16,7 +16,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from moerec.errors import EngineAwayError, EngineUnavailableError
+from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
 from moerec.transport.client import FRAMES_IN_FLIGHT, WAITING_LIMIT, GrpcEngineClient
 from moerec.transport.frames import (
     FRAME_LIMIT,
@@ -293,6 +293,41 @@ async def test_more_waiting_callers_than_the_limit_are_refused_at_once(
     release.set()
     assert len(await asyncio.gather(*asked)) == in_frames + WAITING_LIMIT
     server.stop(0).wait()
+
+
+async def test_who_gave_up_does_not_wait_any_more(address: str, client: GrpcEngineClient) -> None:
+    """While an engine hung, the callers that had given up stayed in the queue: they were looked through
+    at each deadline of another, and counted as waiting."""
+    release = threading.Event()
+
+    def hangs(requests: list[Request]) -> list[Reply]:
+        release.wait(5)
+        return toy(requests)
+
+    server = serve(hangs, address)
+    in_frames = FRAMES_IN_FLIGHT * FRAME_LIMIT
+    asked = [asyncio.create_task(client.ask(InfoRequest(), 20.0)) for _ in range(in_frames)]
+    await asyncio.sleep(0.3)
+    short = [asyncio.create_task(client.ask(InfoRequest(), 0.1)) for _ in range(WAITING_LIMIT)]
+    for outcome in await asyncio.gather(*short, return_exceptions=True):
+        assert isinstance(outcome, EngineTooSlowError)
+    with pytest.raises(EngineTooSlowError):
+        await client.ask(InfoRequest(), 0.1)
+    release.set()
+    assert len(await asyncio.gather(*asked)) == in_frames
+    server.stop(0).wait()
+
+
+async def test_who_has_little_time_is_not_kept_for_others(address: str) -> None:
+    """A deadline shorter than the pause between frames passed before the frame left."""
+    server = serve(toy, address)
+    client = GrpcEngineClient(address, gather_s=30.0)
+    try:
+        await until_answered(client, 5.0)
+        assert await client.ask(InfoRequest(), 2.0)
+    finally:
+        await client.close()
+        server.stop(0).wait()
 
 
 def foreign_engine(address: str, answer: Callable[[bytes], bytes]) -> grpc.Server:
