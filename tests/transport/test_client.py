@@ -273,9 +273,10 @@ async def test_a_frame_whose_budget_ran_out_is_not_computed(
     ]
 
 
-async def test_more_waiting_callers_than_the_limit_are_refused_at_once(
+async def hanging(
     address: str, client: GrpcEngineClient
-) -> None:
+) -> tuple[grpc.Server, threading.Event, list[asyncio.Task[Reply]]]:
+    """An engine that answers when the event is set, and callers who fill all frames that may be under way."""
     release = threading.Event()
 
     def hangs(requests: list[Request]) -> list[Reply]:
@@ -283,38 +284,36 @@ async def test_more_waiting_callers_than_the_limit_are_refused_at_once(
         return toy(requests)
 
     server = serve(hangs, address)
-    in_frames = FRAMES_IN_FLIGHT * FRAME_LIMIT
-    asked = [asyncio.create_task(client.ask(InfoRequest(), 20.0)) for _ in range(in_frames)]
+    full = FRAMES_IN_FLIGHT * FRAME_LIMIT
+    asked = [asyncio.create_task(client.ask(InfoRequest(), 20.0)) for _ in range(full)]
     await asyncio.sleep(0.3)
+    return server, release, asked
+
+
+async def test_more_waiting_callers_than_the_limit_are_refused_at_once(
+    address: str, client: GrpcEngineClient
+) -> None:
+    server, release, asked = await hanging(address, client)
     asked += [asyncio.create_task(client.ask(InfoRequest(), 20.0)) for _ in range(WAITING_LIMIT)]
     await asyncio.sleep(0)
     with pytest.raises(EngineUnavailableError, match="wait for the engine already"):
         await client.ask(InfoRequest(), 20.0)
     release.set()
-    assert len(await asyncio.gather(*asked)) == in_frames + WAITING_LIMIT
+    assert len(await asyncio.gather(*asked)) == FRAMES_IN_FLIGHT * FRAME_LIMIT + WAITING_LIMIT
     server.stop(0).wait()
 
 
 async def test_who_gave_up_does_not_wait_any_more(address: str, client: GrpcEngineClient) -> None:
     """While an engine hung, the callers that had given up stayed in the queue: they were looked through
     at each deadline of another, and counted as waiting."""
-    release = threading.Event()
-
-    def hangs(requests: list[Request]) -> list[Reply]:
-        release.wait(5)
-        return toy(requests)
-
-    server = serve(hangs, address)
-    in_frames = FRAMES_IN_FLIGHT * FRAME_LIMIT
-    asked = [asyncio.create_task(client.ask(InfoRequest(), 20.0)) for _ in range(in_frames)]
-    await asyncio.sleep(0.3)
+    server, release, asked = await hanging(address, client)
     short = [asyncio.create_task(client.ask(InfoRequest(), 0.1)) for _ in range(WAITING_LIMIT)]
     for outcome in await asyncio.gather(*short, return_exceptions=True):
         assert isinstance(outcome, EngineTooSlowError)
     with pytest.raises(EngineTooSlowError):
         await client.ask(InfoRequest(), 0.1)
     release.set()
-    assert len(await asyncio.gather(*asked)) == in_frames
+    assert len(await asyncio.gather(*asked)) == FRAMES_IN_FLIGHT * FRAME_LIMIT
     server.stop(0).wait()
 
 
