@@ -61,10 +61,6 @@ def best_items(
 
     Lists are numbered from `first_number`, numbers never used with this `scratch` before.
     """
-    near_n, cosines_n = (
-        np.empty(items_Bn.shape[1], np.int64),
-        np.empty(items_Bn.shape[1], np.float32),
-    )
     searches = len(index.centroids_CD) > 0
     cosines_4V = np.empty((4, 0 if searches else len(vectors_VD)), np.float32)
     cosines_4C = np.empty((4, len(index.centroids_CD)), np.float32)
@@ -76,89 +72,55 @@ def best_items(
         size, number = asked.sizes_B[row], first_number + row
         for place in range(asked.ends_B[row - 1] if row else 0, asked.ends_B[row]):
             scratch.marks_V[asked.excluded_N[place]] = number
-        user_D = asked.users_BD[row]
-        items, keys = near_n[:size], cosines_n[:size]
-        if searches:
-            search = Near(vectors_VD, user_D, scratch.marks_V, number, items, keys)
-            near = nearby(index, search, cosines_4C[row % 4])
-        else:
-            near = nearest(cosines_4V[row % 4], scratch.marks_V, number, items, keys)
-        count = with_followers(
-            table,
-            asked.recent_BR[row],
-            scratch,
-            number,
+        near = Near(
             vectors_VD,
-            user_D,
-            near,
-            items,
-            keys,
+            asked.users_BD[row],
+            scratch.marks_V,
+            number,
             items_Bn[row, :size],
             scores_Bn[row, :size],
         )
-        unheap(items_Bn[row, :size], scores_Bn[row, :size], count)
+        count = 0
         if table.weight > 0:
-            for place in range(count):
-                scores_Bn[row, place] = table.temperature * np.log(scores_Bn[row, place])
+            count = followers(table, asked.recent_BR[row], scratch.chances_V, near)
+        if searches:
+            count = nearby(index, near, count, cosines_4C[row % 4])
+        else:
+            count = nearest(cosines_4V[row % 4], near, count)
+        unheap(near.items_n, near.keys_n, count)
 
 
 @compiled
-def with_followers(
-    table: Table,
-    recent_R: Ints,
-    scratch: Scratch,
-    list_number: int,
-    vectors_VD: Floats,
-    user_D: Floats,
-    near: int,
-    near_n: Ints,
-    cosines_n: Floats,
-    items_n: Ints,
-    keys_n: Floats,
-) -> int:
-    """The best of the `near` nearest and of what follows the recent items, as a heap; how many there are."""
+def followers(table: Table, recent_R: Ints, chances_V: Floats, near: Near) -> int:
+    """Begins a list with the best of what follows the recent items; how many there are.
+
+    All of them are marked: the search that follows need not know of chances.
+    """
     touched = np.empty(table.neighbors_VK.shape[1] * len(recent_R), np.int64)
-    followers = 0
-    if table.weight > 0:
-        followers = add_chances(table, recent_R, scratch.chances_V, touched)
-    count = 0
-    for place in range(near):
-        item = near_n[place]
-        scratch.marks_V[item] = list_number
-        key = raised(table, cosines_n[place], scratch.chances_V[item])
-        count = offer(items_n, keys_n, count, item, key)
-    # At best a follower is as near as the last of the nearest, but for what an index missed. That list is
-    # full, or had them all.
-    nearest_odds = raised(table, cosines_n[0], np.float32(0.0))
-    most_likely_first(touched, followers, scratch.chances_V, len(items_n))
-    for place in range(followers):
+    odds = np.empty(len(touched), np.float32)
+    found = add_chances(table, recent_R, chances_V, touched)
+    left = 0
+    for place in range(found):
         item = touched[place]
-        chance = scratch.chances_V[item]
-        scratch.chances_V[item] = np.float32(0.0)
-        if (
-            nearest_odds + table.weight * chance >= keys_n[0]
-            and scratch.marks_V[item] != list_number
-        ):
-            key = raised(table, dot(user_D, vectors_VD[item]), chance)
-            count = offer(items_n, keys_n, count, item, key)
-    return count
-
-
-@compiled
-def most_likely_first(touched: Ints, followers: int, chances_V: Floats, n: int) -> None:
-    """Brings the n likeliest followers to the front: what the others are held against is high early then."""
-    worst = np.empty(min(n, followers), np.float32)
-    places = np.empty(min(n, followers), np.int64)
+        chance = chances_V[item]
+        chances_V[item] = np.float32(0.0)
+        if near.marks_V[item] != near.list_number:
+            near.marks_V[item] = near.list_number
+            touched[left], odds[left] = item, table.weight * chance
+            left += 1
+    for place in range(left):
+        cosine = dot(near.user_D, near.vectors_VD[touched[place]])
+        odds[place] += exp(cosine / table.temperature)
+    best_n = np.empty(min(len(near.items_n), left), np.int64)
+    odds_n = np.empty(len(best_n), np.float32)
     count = 0
-    for place in range(followers):
-        chance = chances_V[touched[place]]
-        if count < len(worst) or chance > worst[0]:
-            count = offer(places, worst, count, place, chance)
-    places[:count].sort()
-    for front in range(count):
-        # Places grow, so that none of those to come has been moved.
-        place = places[front]
-        touched[front], touched[place] = touched[place], touched[front]
+    for place in range(left):
+        if count < len(best_n) or odds[place] >= odds_n[0]:
+            count = offer(best_n, odds_n, count, touched[place], odds[place])
+    for place in range(count):
+        key = table.temperature * np.log(odds_n[place])
+        offer(near.items_n, near.keys_n, place, best_n[place], key)
+    return count
 
 
 @compiled
@@ -209,23 +171,13 @@ def add_chances(table: Table, recent_R: Ints, chances_V: Floats, touched: Ints) 
 
 
 @compiled
-def raised(table: Table, cosine: np.float32, chance: np.float32) -> np.float32:
-    """What a list is ordered by: the odds, or the cosine where the table has no weight."""
-    if table.weight > 0:
-        return exp(cosine / table.temperature) + table.weight * chance
-    return cosine
-
-
-@compiled
-def nearest(
-    cosines_V: Floats, marks_V: Ints, list_number: int, items_n: Ints, keys_n: Floats
-) -> int:
-    """The n nearest items that are not marked, as a heap; how many there are."""
-    count, worst = 0, np.float32(-np.inf)
+def nearest(cosines_V: Floats, near: Near, count: int) -> int:
+    """The nearest items that are not marked join the `count` of the list; how many there are then."""
+    worst = near.keys_n[0] if count == len(near.items_n) else np.float32(-np.inf)
     for item in range(1, len(cosines_V)):
-        if cosines_V[item] <= worst or marks_V[item] == list_number:
+        if cosines_V[item] < worst or near.marks_V[item] == near.list_number:
             continue
-        count = offer(items_n, keys_n, count, item, cosines_V[item])
-        if count == len(items_n):
-            worst = keys_n[0]
+        count = offer(near.items_n, near.keys_n, count, item, cosines_V[item])
+        if count == len(near.items_n):
+            worst = near.keys_n[0]
     return count

@@ -62,14 +62,15 @@ class Head(NamedTuple):
 
 
 @compiled
-def nearby(index: Index, near: Near, cosines_C: Floats) -> int:
+def nearby(index: Index, near: Near, count: int, cosines_C: Floats) -> int:
     """As `lists.nearest`, in the cells that can hold one of them.
 
     `cosines_C` is of the centroids, and changed.
     """
-    head, n, count = head_of(index, near.user_D), len(near.items_n), 0
+    head, n = head_of(index, near.user_D), len(near.items_n)
+    worst = near.keys_n[0] if count == n else np.float32(-np.inf)
     first = most_promising(cosines_C, index.spreads_C)
-    worst, highest = np.float32(-np.inf), np.empty(largest(index.ends_C), np.float32)
+    highest = np.empty(largest(index.ends_C), np.float32)
     for step in range(len(first) + len(cosines_C)):
         cell = first[step] if step < len(first) else step - len(first)
         if cosines_C[cell] < worst or cosines_C[cell] == -np.inf:
