@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from moerec.engine.kernels.arithmetic import Floats, Ints, compiled, exp
 from moerec.engine.kernels.heap import offer, unheap
-from moerec.engine.kernels.nearby import Index, Near, dot, nearby
+from moerec.engine.kernels.nearby import Index, Near, dot, largest, nearby
 
 
 class Table(NamedTuple):
@@ -46,6 +46,14 @@ class Scratch(NamedTuple):
     chances_V: Floats
 
 
+class Followers(NamedTuple):
+    """F items, what their chances add to the odds, and their cosines at most, which become odds."""
+
+    items_F: Ints
+    raised_F: Floats
+    most_F: Floats
+
+
 @compiled
 def best_items(
     vectors_VD: Floats,
@@ -63,10 +71,11 @@ def best_items(
     """
     searches = len(index.centroids_CD) > 0
     cosines_4V = np.empty((4, 0 if searches else len(vectors_VD)), np.float32)
-    cosines_4C = np.empty((4, len(index.centroids_CD)), np.float32)
+    reach_4C = np.empty((4, len(index.centroids_CD)), np.float32)
+    highest = np.empty(largest(index.ends_C), np.float32)
     for row in range(len(items_Bn)):
         if row % 4 == 0 and searches:
-            multiply(asked.users_BD[row : row + 4], index.centroids_CD, cosines_4C)
+            multiply(asked.users_BD[row : row + 4], index.centroids_CD, reach_4C)
         elif row % 4 == 0:
             multiply(asked.users_BD[row : row + 4], vectors_VD, cosines_4V)
         size, number = asked.sizes_B[row], first_number + row
@@ -80,47 +89,82 @@ def best_items(
             items_Bn[row, :size],
             scores_Bn[row, :size],
         )
-        count = 0
+        cosines_V, reach_C, count = cosines_4V[row % 4], reach_4C[row % 4], 0
+        for cell in range(len(reach_C)):
+            reach_C[cell] += index.spreads_C[cell]
         if table.weight > 0:
-            count = followers(table, asked.recent_BR[row], scratch.chances_V, near)
+            unread = followers(table, asked.recent_BR[row], scratch.chances_V, near)
+            if searches:
+                for place in range(len(unread.items_F)):
+                    unread.most_F[place] = reach_C[index.cells_V[unread.items_F[place]]]
+            else:
+                for place in range(len(unread.items_F)):
+                    unread.most_F[place] = cosines_V[unread.items_F[place]]
+            count = with_followers(table, unread, near)
         if searches:
-            count = nearby(index, near, count, cosines_4C[row % 4])
+            count = nearby(index, near, count, reach_C, highest)
         else:
-            count = nearest(cosines_4V[row % 4], near, count)
+            count = nearest(cosines_V, near, count)
         unheap(near.items_n, near.keys_n, count)
 
 
 @compiled
-def followers(table: Table, recent_R: Ints, chances_V: Floats, near: Near) -> int:
-    """Begins a list with the best of what follows the recent items; how many there are.
-
-    All of them are marked: the search that follows need not know of chances.
-    """
+def followers(table: Table, recent_R: Ints, chances_V: Floats, near: Near) -> Followers:
+    """What follows the recent items and may be in the list. All of it is marked: the search for the nearest
+    need not know of chances."""
     touched = np.empty(table.neighbors_VK.shape[1] * len(recent_R), np.int64)
-    odds = np.empty(len(touched), np.float32)
-    found = add_chances(table, recent_R, chances_V, touched)
+    raised = np.empty(len(touched), np.float32)
     left = 0
-    for place in range(found):
+    for place in range(add_chances(table, recent_R, chances_V, touched)):
         item = touched[place]
         chance = chances_V[item]
         chances_V[item] = np.float32(0.0)
         if near.marks_V[item] != near.list_number:
             near.marks_V[item] = near.list_number
-            touched[left], odds[left] = item, table.weight * chance
+            touched[left], raised[left] = item, table.weight * chance
             left += 1
-    for place in range(left):
-        cosine = dot(near.user_D, near.vectors_VD[touched[place]])
-        odds[place] += exp(cosine / table.temperature)
-    best_n = np.empty(min(len(near.items_n), left), np.int64)
-    odds_n = np.empty(len(best_n), np.float32)
-    count = 0
-    for place in range(left):
-        if count < len(best_n) or odds[place] >= odds_n[0]:
-            count = offer(best_n, odds_n, count, touched[place], odds[place])
-    for place in range(count):
-        key = table.temperature * np.log(odds_n[place])
-        offer(near.items_n, near.keys_n, place, best_n[place], key)
+    return Followers(touched[:left], raised[:left], np.empty(left, np.float32))
+
+
+@compiled
+def with_followers(table: Table, unread: Followers, near: Near) -> int:
+    """Begins a list with the best followers; how many there are."""
+    items_F, raised_F, most_F = unread
+    for place in range(len(items_F)):
+        most_F[place] = exp(most_F[place] / table.temperature) + raised_F[place]
+    highest_first(unread, len(near.items_n))
+    count, worst = 0, np.float32(-np.inf)
+    for place in range(len(items_F)):
+        if most_F[place] < worst:
+            continue
+        cosine = dot(near.user_D, near.vectors_VD[items_F[place]])
+        odds = exp(cosine / table.temperature) + raised_F[place]
+        if odds < worst:
+            continue
+        key = table.temperature * np.log(odds)
+        count = offer(near.items_n, near.keys_n, count, items_F[place], key)
+        if count == len(near.items_n):
+            worst = np.float32(0.99999) * exp(near.keys_n[0] / table.temperature)
     return count
+
+
+@compiled
+def highest_first(unread: Followers, n: int) -> None:
+    """Brings the n to the front that may come highest: what the others are held against is high early."""
+    items_F, raised_F, most_F = unread
+    places = np.empty(min(n, len(items_F)), np.int64)
+    worst = np.empty(len(places), np.float32)
+    count = 0
+    for place in range(len(items_F)):
+        if count < len(worst) or most_F[place] > worst[0]:
+            count = offer(places, worst, count, place, most_F[place])
+    places.sort()
+    for front in range(count):
+        # Places grow, so that none of those to come has been moved.
+        place = places[front]
+        items_F[front], items_F[place] = items_F[place], items_F[front]
+        raised_F[front], raised_F[place] = raised_F[place], raised_F[front]
+        most_F[front], most_F[place] = most_F[place], most_F[front]
 
 
 @compiled
@@ -161,12 +205,13 @@ def add_chances(table: Table, recent_R: Ints, chances_V: Floats, touched: Ints) 
         share = table.shares_R[age] / total
         for place in range(table.neighbors_VK.shape[1]):
             chance = table.chances_VK[item, place] * share
-            if chance > 0:
-                follower = table.neighbors_VK[item, place]
-                if chances_V[follower] == 0:
-                    touched[count] = follower
-                    count += 1
-                chances_V[follower] += chance
+            if chance <= 0:
+                break
+            follower = table.neighbors_VK[item, place]
+            if chances_V[follower] == 0:
+                touched[count] = follower
+                count += 1
+            chances_V[follower] += chance
     return count
 
 

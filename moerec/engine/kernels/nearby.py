@@ -26,6 +26,7 @@ class Index(NamedTuple):
     * `spreads_C`: so much nearer than its centroid the nearest item of a cell is taken to be at most;
     * `ends_C`: cell c is the places `ends_C[c - 1]` to `ends_C[c]`;
     * `items_V`: the items, cell by cell;
+    * `cells_V`: the cell of each item, from item 0 (padding) on;
     * `axes_DH`: H orthonormal directions, H a multiple of 4;
     * `heads_N`: their N = V * H coordinates along these, in steps of `step`, cell by cell and there axis by
       axis;
@@ -36,6 +37,7 @@ class Index(NamedTuple):
     spreads_C: Floats
     ends_C: Ints
     items_V: NDArray[np.int32]
+    cells_V: NDArray[np.int16]
     axes_DH: Floats
     heads_N: NDArray[np.int8]
     rests_V: Floats
@@ -62,21 +64,20 @@ class Head(NamedTuple):
 
 
 @compiled
-def nearby(index: Index, near: Near, count: int, cosines_C: Floats) -> int:
+def nearby(index: Index, near: Near, count: int, reach_C: Floats, highest: Floats) -> int:
     """As `lists.nearest`, in the cells that can hold one of them.
 
-    `cosines_C` is of the centroids, and changed.
+    `reach_C` is how near the nearest item of each cell may be, and changed; `highest` has room for a cell.
     """
     head, n = head_of(index, near.user_D), len(near.items_n)
     worst = near.keys_n[0] if count == n else np.float32(-np.inf)
-    first = most_promising(cosines_C, index.spreads_C)
-    highest = np.empty(largest(index.ends_C), np.float32)
-    for step in range(len(first) + len(cosines_C)):
+    first = most_promising(reach_C, worst)
+    for step in range(len(first) + len(reach_C)):
         cell = first[step] if step < len(first) else step - len(first)
-        if cosines_C[cell] < worst or cosines_C[cell] == -np.inf:
+        if reach_C[cell] < worst or reach_C[cell] == -np.inf:
             continue
         # Once is enough.
-        cosines_C[cell] = -np.inf
+        reach_C[cell] = -np.inf
         begin = index.ends_C[cell - 1] if cell else 0
         size = index.ends_C[cell] - begin
         bound(index, head, begin, size, highest)
@@ -94,15 +95,14 @@ def nearby(index: Index, near: Near, count: int, cosines_C: Floats) -> int:
 
 
 @compiled
-def most_promising(cosines_C: Floats, spreads_C: Floats) -> Ints:
-    """`FIRST` cells, the best first; `cosines_C` becomes how near the nearest item of each may be."""
-    first, nearness = np.empty(FIRST, np.int64), np.empty(FIRST, np.float32)
+def most_promising(reach_C: Floats, worst: np.float32) -> Ints:
+    """The `FIRST` cells that reach highest, best first, of those that come up to `worst`."""
+    first, reach = np.empty(FIRST, np.int64), np.empty(FIRST, np.float32)
     count = 0
-    for cell in range(len(cosines_C)):
-        cosines_C[cell] += spreads_C[cell]
-        if count < FIRST or cosines_C[cell] > nearness[0]:
-            count = offer(first, nearness, count, cell, cosines_C[cell])
-    unheap(first, nearness, count)
+    for cell in range(len(reach_C)):
+        if reach_C[cell] >= worst and (count < FIRST or reach_C[cell] > reach[0]):
+            count = offer(first, reach, count, cell, reach_C[cell])
+    unheap(first, reach, count)
     return first[:count]
 
 
