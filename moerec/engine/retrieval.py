@@ -5,6 +5,7 @@ and never comes out.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Protocol
 
 import numpy as np
@@ -85,15 +86,14 @@ class CompiledRetrieval:
         self, tastes: Sequence[Taste], excluded: Sequence[NDArray[np.int32]], sizes: Sequence[int]
     ) -> list[List]:
         """As `Retrieval`."""
-        users = np.stack([taste.vector for taste in tastes])
         least = RERANKED if self._liked is not None else 1
-        most = len(self._vectors) - 1
+        # Concatenating costs half of what stacking does.
         asked = Asked(
-            users,
-            np.stack([taste.recent for taste in tastes]),
-            np.concatenate(excluded).astype(np.int64),
-            np.cumsum([len(each) for each in excluded]),
-            np.array([min(max(size, least), most) for size in sizes]),
+            np.concatenate([taste.vector for taste in tastes]).reshape(len(tastes), -1),
+            np.concatenate([taste.recent for taste in tastes]).reshape(len(tastes), -1),
+            np.concatenate(excluded),
+            np.fromiter(accumulate(map(len, excluded)), np.int64, len(tastes)),
+            np.minimum(np.maximum(sizes, least), len(self._vectors) - 1),
         )
         width = int(asked.sizes_B.max())
         items = np.zeros((len(tastes), width), np.int64)
@@ -135,11 +135,9 @@ def reranked(
 
 def listed(values_Bn: Tensor, indexes_Bn: Tensor, sizes: Sequence[int]) -> list[List]:
     """Each row cut to its size, and to where its items end."""
-    found = []
-    for size, items, scores in zip(sizes, indexes_Bn.tolist(), values_Bn.tolist(), strict=True):
-        kept = [score for score in scores[:size] if score > -torch.inf]
-        found.append((items[: len(kept)], kept))
-    return found
+    kept = (values_Bn > -torch.inf).sum(1).tolist()
+    rows = zip(indexes_Bn.tolist(), values_Bn.tolist(), map(min, kept, sizes), strict=True)
+    return [(items[:end], scores[:end]) for items, scores, end in rows]
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -55,6 +55,8 @@ def test_each_item_is_in_one_cell_with_its_own_vector() -> None:
     assert np.array_equal(np.sort(made.items_V), np.arange(1, len(items)))
     assert made.ends_C[-1] == len(items) - 1
     assert (np.diff(made.ends_C) > 0).all()
+    sizes = np.diff(made.ends_C, prepend=0)
+    assert np.array_equal(made.cells_V[made.items_V], np.repeat(np.arange(len(sizes)), sizes))
     assert made.axes_DH.T @ made.axes_DH == pytest.approx(np.eye(DIM // 2), abs=1e-5)
     begins = np.concatenate([[0], made.ends_C[:-1]])
     for begin, end in zip(begins, made.ends_C, strict=True):

@@ -123,11 +123,14 @@ def indexed(model: MoERecommender, spread: float) -> CompiledRetrieval:
     sizes = [len(cell) for cell in np.array_split(order, 12)]
     ends = np.cumsum(sizes)
     cells = list(zip(ends - sizes, ends, strict=True))
+    cell_of = np.zeros(len(items), np.int16)
+    cell_of[order] = np.repeat(np.arange(12), sizes)
     index = Index(
         np.stack([vectors[begin:end].mean(0) for begin, end in cells]),
         np.full(12, spread, np.float32),
         ends,
         order.astype(np.int32),
+        cell_of,
         axes.astype(np.float32),
         np.concatenate([codes[begin:end].T.ravel() for begin, end in cells]),
         np.sqrt(np.maximum((vectors**2).sum(1) - (heads**2).sum(1), 0)).astype(np.float32),

@@ -1,14 +1,15 @@
 """The best items of a user: the nearest vectors, raised by what usually follows the last items.
 
-Letters: B users, V items, D width, K neighbours of an item, R last items of a history, n places of a list.
+Letters: B users, V items, D width, C cells, K neighbours of an item, R last items of a history, F followers,
+n places of a list.
 
 The score of an item is temperature * log(odds), odds = exp(cosine / temperature) + weight * chance (see
-`moerec.models.transitions`). Who is nobody's neighbour keeps its cosine, so the best items are among the
-nearest n and the neighbours; of these, one that cannot reach the list even with the cosine of the last of
-the nearest is not looked at.
+`moerec.models.transitions`). Who is nobody's neighbour keeps its cosine. So a list begins with the
+followers, the neighbours of the last items; what is not among them has to be nearer than the last of the
+list by then, which hardly any item is.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,15 @@ from moerec.engine.kernels.arithmetic import Floats, Ints, compiled, exp
 from moerec.engine.kernels.heap import offer, unheap
 from moerec.engine.kernels.nearby import Index, Near, dot, largest, nearby
 
+ROUNDING: Final = np.float32(0.99999)
+"""The odds of a place that are worked out from its score are this much higher than they were, at most."""
+
 
 class Table(NamedTuple):
-    """`moerec.models.transitions.Transitions` as arrays; `shares_R` is what each of the last items counts."""
+    """`moerec.models.transitions.Transitions` as arrays; `shares_R` is what each of the last items counts.
+
+    What is not used of a row is its end, with chances of 0.
+    """
 
     neighbors_VK: NDArray[np.int32]
     chances_VK: Floats
@@ -33,21 +40,21 @@ class Asked(NamedTuple):
 
     users_BD: Floats
     recent_BR: Ints
-    excluded_N: Ints
+    excluded_N: NDArray[np.int32]
     ends_B: Ints
     sizes_B: Ints
 
 
 class Scratch(NamedTuple):
-    """Reused from list to list: `marks_V` holds the number of the list that leaves an item out, or has it
-    already; `chances_V` is zero between two lists."""
+    """Reused from list to list: `marks_V` holds the number of the list that leaves an item out, or has
+    looked at it already; `chances_V` is zero between two lists."""
 
     marks_V: Ints
     chances_V: Floats
 
 
 class Followers(NamedTuple):
-    """F items, what their chances add to the odds, and their cosines at most, which become odds."""
+    """What follows the recent items: what the chances add to the odds; cosines at most, then odds at most."""
 
     items_F: Ints
     raised_F: Floats
@@ -70,94 +77,97 @@ def best_items(
     Lists are numbered from `first_number`, numbers never used with this `scratch` before.
     """
     searches = len(index.centroids_CD) > 0
-    cosines_4V = np.empty((4, 0 if searches else len(vectors_VD)), np.float32)
-    reach_4C = np.empty((4, len(index.centroids_CD)), np.float32)
+    compared_PD = index.centroids_CD if searches else vectors_VD
+    reach_4P = np.empty((4, len(compared_PD)), np.float32)
     highest = np.empty(largest(index.ends_C), np.float32)
     for row in range(len(items_Bn)):
-        if row % 4 == 0 and searches:
-            multiply(asked.users_BD[row : row + 4], index.centroids_CD, reach_4C)
-        elif row % 4 == 0:
-            multiply(asked.users_BD[row : row + 4], vectors_VD, cosines_4V)
-        size, number = asked.sizes_B[row], first_number + row
+        if row % 4 == 0:
+            multiply(asked.users_BD[row : row + 4], compared_PD, reach_4P)
+        size, number, reach_P = asked.sizes_B[row], first_number + row, reach_4P[row % 4]
+        for cell in range(len(index.spreads_C)):
+            reach_P[cell] += index.spreads_C[cell]
         for place in range(asked.ends_B[row - 1] if row else 0, asked.ends_B[row]):
             scratch.marks_V[asked.excluded_N[place]] = number
-        near = Near(
-            vectors_VD,
-            asked.users_BD[row],
-            scratch.marks_V,
-            number,
-            items_Bn[row, :size],
-            scores_Bn[row, :size],
-        )
-        cosines_V, reach_C, count = cosines_4V[row % 4], reach_4C[row % 4], 0
-        for cell in range(len(reach_C)):
-            reach_C[cell] += index.spreads_C[cell]
+        user_D, items_n, keys_n = asked.users_BD[row], items_Bn[row, :size], scores_Bn[row, :size]
+        near = Near(vectors_VD, user_D, scratch.marks_V, number, items_n, keys_n)
+        count = 0
         if table.weight > 0:
-            unread = followers(table, asked.recent_BR[row], scratch.chances_V, near)
-            if searches:
-                for place in range(len(unread.items_F)):
-                    unread.most_F[place] = reach_C[index.cells_V[unread.items_F[place]]]
-            else:
-                for place in range(len(unread.items_F)):
-                    unread.most_F[place] = cosines_V[unread.items_F[place]]
-            count = with_followers(table, unread, near)
-        if searches:
-            count = nearby(index, near, count, reach_C, highest)
-        else:
-            count = nearest(cosines_V, near, count)
-        unheap(near.items_n, near.keys_n, count)
+            chances = scratch.chances_V
+            found = followers(table, asked.recent_BR[row], chances, near, reach_P, index.cells_V)
+            count = with_followers(table, found, near)
+        count = (
+            nearby(index, near, count, reach_P, highest)
+            if searches
+            else nearest(reach_P, near, count)
+        )
+        unheap(items_n, keys_n, count)
 
 
 @compiled
-def followers(table: Table, recent_R: Ints, chances_V: Floats, near: Near) -> Followers:
-    """What follows the recent items and may be in the list. All of it is marked: the search for the nearest
-    need not know of chances."""
-    touched = np.empty(table.neighbors_VK.shape[1] * len(recent_R), np.int64)
-    raised = np.empty(len(touched), np.float32)
+def followers(
+    table: Table,
+    recent_R: Ints,
+    chances_V: Floats,
+    near: Near,
+    reach_P: Floats,
+    cells_V: NDArray[np.int16],
+) -> Followers:
+    """The followers that are not left out, with their cosines at most: `reach_P` of the cell, or of the item
+    itself where there are no cells.
+
+    All of them are marked: the search for the nearest need not know of chances.
+    """
+    marks_V, number, weight = near.marks_V, near.list_number, table.weight
+    items = np.empty(table.neighbors_VK.shape[1] * len(recent_R), np.int64)
+    raised, most = np.empty(len(items), np.float32), np.empty(len(items), np.float32)
     left = 0
-    for place in range(add_chances(table, recent_R, chances_V, touched)):
-        item = touched[place]
+    for place in range(add_chances(table, recent_R, chances_V, items)):
+        item = items[place]
         chance = chances_V[item]
         chances_V[item] = np.float32(0.0)
-        if near.marks_V[item] != near.list_number:
-            near.marks_V[item] = near.list_number
-            touched[left], raised[left] = item, table.weight * chance
+        if marks_V[item] != number:
+            marks_V[item] = number
+            items[left], raised[left] = item, weight * chance
+            most[left] = reach_P[cells_V[item] if len(cells_V) else item]
             left += 1
-    return Followers(touched[:left], raised[:left], np.empty(left, np.float32))
+    return Followers(items[:left], raised[:left], most[:left])
 
 
 @compiled
-def with_followers(table: Table, unread: Followers, near: Near) -> int:
+def with_followers(table: Table, found: Followers, near: Near) -> int:
     """Begins a list with the best followers; how many there are."""
-    items_F, raised_F, most_F = unread
+    items_F, raised_F, most_F = found
+    vectors_VD, user_D, _, _, items_n, keys_n = near
+    temperature = table.temperature
     for place in range(len(items_F)):
-        most_F[place] = exp(most_F[place] / table.temperature) + raised_F[place]
-    highest_first(unread, len(near.items_n))
-    count, worst = 0, np.float32(-np.inf)
+        most_F[place] = exp(most_F[place] / temperature) + raised_F[place]
+    likeliest_first(found, len(items_n))
+    count, worst = 0, np.float32(0.0)
     for place in range(len(items_F)):
         if most_F[place] < worst:
             continue
-        cosine = dot(near.user_D, near.vectors_VD[items_F[place]])
-        odds = exp(cosine / table.temperature) + raised_F[place]
+        cosine = dot(user_D, vectors_VD[items_F[place]])
+        odds = exp(cosine / temperature) + raised_F[place]
         if odds < worst:
             continue
-        key = table.temperature * np.log(odds)
-        count = offer(near.items_n, near.keys_n, count, items_F[place], key)
-        if count == len(near.items_n):
-            worst = np.float32(0.99999) * exp(near.keys_n[0] / table.temperature)
+        # Beyond what `exp` can say, the cosine is what counts.
+        key = max(temperature * np.log(odds), cosine)
+        count = offer(items_n, keys_n, count, items_F[place], key)
+        if count == len(items_n):
+            worst = ROUNDING * exp(keys_n[0] / temperature)
     return count
 
 
 @compiled
-def highest_first(unread: Followers, n: int) -> None:
-    """Brings the n to the front that may come highest: what the others are held against is high early."""
-    items_F, raised_F, most_F = unread
+def likeliest_first(found: Followers, n: int) -> None:
+    """Brings the n likeliest to the front: what the others are held against is high early then."""
+    items_F, raised_F, most_F = found
     places = np.empty(min(n, len(items_F)), np.int64)
-    worst = np.empty(len(places), np.float32)
+    least = np.empty(len(places), np.float32)
     count = 0
     for place in range(len(items_F)):
-        if count < len(worst) or most_F[place] > worst[0]:
-            count = offer(places, worst, count, place, most_F[place])
+        if count < len(least) or raised_F[place] > least[0]:
+            count = offer(places, least, count, place, raised_F[place])
     places.sort()
     for front in range(count):
         # Places grow, so that none of those to come has been moved.
@@ -193,21 +203,22 @@ def multiply(users_BD: Floats, vectors_VD: Floats, cosines_4V: Floats) -> None:
 @compiled
 def add_chances(table: Table, recent_R: Ints, chances_V: Floats, touched: Ints) -> int:
     """chances += how likely each item follows the recent ones; `touched` gets the items, once each."""
+    neighbors_VK, chances_VK, shares_R = table.neighbors_VK, table.chances_VK, table.shares_R
     total = np.float32(0.0)
     for age in range(len(recent_R)):
         if recent_R[age] != 0:
-            total += table.shares_R[age]
+            total += shares_R[age]
     count = 0
     for age in range(len(recent_R)):
         item = recent_R[age]
         if item == 0:
             continue
-        share = table.shares_R[age] / total
-        for place in range(table.neighbors_VK.shape[1]):
-            chance = table.chances_VK[item, place] * share
+        share = shares_R[age] / total
+        for place in range(neighbors_VK.shape[1]):
+            chance = chances_VK[item, place] * share
             if chance <= 0:
                 break
-            follower = table.neighbors_VK[item, place]
+            follower = neighbors_VK[item, place]
             if chances_V[follower] == 0:
                 touched[count] = follower
                 count += 1
@@ -218,11 +229,12 @@ def add_chances(table: Table, recent_R: Ints, chances_V: Floats, touched: Ints) 
 @compiled
 def nearest(cosines_V: Floats, near: Near, count: int) -> int:
     """The nearest items that are not marked join the `count` of the list; how many there are then."""
-    worst = near.keys_n[0] if count == len(near.items_n) else np.float32(-np.inf)
+    _, _, marks_V, list_number, items_n, keys_n = near
+    worst = keys_n[0] if count == len(items_n) else np.float32(-np.inf)
     for item in range(1, len(cosines_V)):
-        if cosines_V[item] < worst or near.marks_V[item] == near.list_number:
+        if cosines_V[item] < worst or marks_V[item] == list_number:
             continue
-        count = offer(near.items_n, near.keys_n, count, item, cosines_V[item])
-        if count == len(near.items_n):
-            worst = near.keys_n[0]
+        count = offer(items_n, keys_n, count, item, cosines_V[item])
+        if count == len(items_n):
+            worst = keys_n[0]
     return count

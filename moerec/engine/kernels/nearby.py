@@ -69,8 +69,10 @@ def nearby(index: Index, near: Near, count: int, reach_C: Floats, highest: Float
 
     `reach_C` is how near the nearest item of each cell may be, and changed; `highest` has room for a cell.
     """
-    head, n = head_of(index, near.user_D), len(near.items_n)
-    worst = near.keys_n[0] if count == n else np.float32(-np.inf)
+    vectors_VD, user_D, marks_V, list_number, items_n, keys_n = near
+    ends_C, items_V = index.ends_C, index.items_V
+    head, n = head_of(index, user_D), len(items_n)
+    worst = keys_n[0] if count == n else np.float32(-np.inf)
     first = most_promising(reach_C, worst)
     for step in range(len(first) + len(reach_C)):
         cell = first[step] if step < len(first) else step - len(first)
@@ -78,19 +80,18 @@ def nearby(index: Index, near: Near, count: int, reach_C: Floats, highest: Float
             continue
         # Once is enough.
         reach_C[cell] = -np.inf
-        begin = index.ends_C[cell - 1] if cell else 0
-        size = index.ends_C[cell] - begin
+        begin = ends_C[cell - 1] if cell else 0
+        size = ends_C[cell] - begin
         bound(index, head, begin, size, highest)
         for place in range(size):
             if highest[place] < worst:
                 continue
-            item = index.items_V[begin + place]
-            if near.marks_V[item] == near.list_number:
+            item = items_V[begin + place]
+            if marks_V[item] == list_number:
                 continue
-            key = dot(near.user_D, near.vectors_VD[item])
-            count = offer(near.items_n, near.keys_n, count, item, key)
+            count = offer(items_n, keys_n, count, item, dot(user_D, vectors_VD[item]))
             if count == n:
-                worst = near.keys_n[0]
+                worst = keys_n[0]
     return count
 
 
@@ -118,11 +119,11 @@ def largest(ends_C: Ints) -> int:
 @compiled
 def head_of(index: Index, user_D: Floats) -> Head:
     """The user as items' heads are compared with."""
-    D, H = index.axes_DH.shape
+    axes_DH, (D, H) = index.axes_DH, index.axes_DH.shape
     user_H = np.zeros(H, np.float32)
     for place in range(D):
         for axis in range(H):
-            user_H[axis] += user_D[place] * index.axes_DH[place, axis]
+            user_H[axis] += user_D[place] * axes_DH[place, axis]
     along, sizes = np.float32(0.0), np.float32(0.0)
     for axis in range(H):
         along += user_H[axis] * user_H[axis]
@@ -136,16 +137,17 @@ def head_of(index: Index, user_D: Floats) -> Head:
 @compiled
 def bound(index: Index, head: Head, begin: int, size: int, highest: Floats) -> None:
     """How near each item of a cell can be at most."""
+    user_H, rest, slack = head
+    heads_N, rests_N = index.heads_N, index.rests_V[begin : begin + size]
     for place in range(size):
-        highest[place] = head.rest * index.rests_V[begin + place] + head.slack
-    for axis in range(0, len(head.user_H), 4):
-        first = begin * len(head.user_H) + axis * size
-        u0, u1 = head.user_H[axis], head.user_H[axis + 1]
-        u2, u3 = head.user_H[axis + 2], head.user_H[axis + 3]
-        heads0 = index.heads_N[first : first + size]
-        heads1 = index.heads_N[first + size : first + 2 * size]
-        heads2 = index.heads_N[first + 2 * size : first + 3 * size]
-        heads3 = index.heads_N[first + 3 * size : first + 4 * size]
+        highest[place] = rest * rests_N[place] + slack
+    for axis in range(0, len(user_H), 4):
+        first = begin * len(user_H) + axis * size
+        u0, u1, u2, u3 = user_H[axis], user_H[axis + 1], user_H[axis + 2], user_H[axis + 3]
+        heads0 = heads_N[first : first + size]
+        heads1 = heads_N[first + size : first + 2 * size]
+        heads2 = heads_N[first + 2 * size : first + 3 * size]
+        heads3 = heads_N[first + 3 * size : first + 4 * size]
         for place in range(size):
             highest[place] += (
                 u0 * np.float32(heads0[place])
