@@ -215,6 +215,20 @@ def test_an_index_whose_cells_reach_everything_changes_nothing(config: ModelConf
             assert_same_lists(one, other)
 
 
+def test_a_follower_never_comes_below_its_own_cosine() -> None:
+    """At a temperature of .002 the odds of a cosine above .18 are more than a float32 holds: a follower would
+    have got the score where the exponential ends, and lost its place to items that are less near."""
+    model = model_of(replace(CONFIG, temperature=0.002))
+    items = model.item_vectors().detach()
+    tastes = [taste_of(model, seed) for seed in range(40)]
+    for retrieval in (both(model)[0], indexed(model, 2.0)):
+        found = listed_by(retrieval, tastes, [[]] * 40, [10] * 40)
+        for taste, (listed, scores) in zip(tastes, found, strict=True):
+            nearest = (items[1:] @ torch.from_numpy(taste.vector)).topk(10)
+            assert listed == (nearest.indices + 1).tolist()
+            assert scores == pytest.approx(nearest.values.tolist(), abs=1e-6)
+
+
 def test_lists_through_an_index_keep_what_lists_promise() -> None:
     """Excluded items never come out, scores are those of the model, and a list is as long as it can be, also
     where the cells that are read first are used up."""
