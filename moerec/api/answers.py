@@ -67,12 +67,9 @@ def headers(made: Answer) -> dict[str, str]:
     return {"Server-Timing": _timing(made.timings_ms), "Cache-Control": "no-store"}
 
 
-def raw_headers(made: Answer) -> list[tuple[bytes, bytes]]:
-    """`headers` as ASGI wants them."""
-    return [
-        (b"server-timing", _timing(made.timings_ms).encode()),
-        (b"cache-control", b"no-store"),
-    ]
+def head(made: Answer) -> bytes:
+    """`headers` as lines of HTTP."""
+    return b"server-timing: %b\r\ncache-control: no-store\r\n" % _timing(made.timings_ms).encode()
 
 
 def _timing(spent: Spent) -> str:

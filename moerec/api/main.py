@@ -1,25 +1,29 @@
 """The gateway: `create_app` for servers and tests, `python -m moerec.api.main` for a process."""
 
+import asyncio
 import gc
 import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from moerec import __version__
 from moerec.api.description import describe
 from moerec.api.errors import add_error_handlers
 from moerec.api.gateway import open_gateway
-from moerec.api.hot import Front
+from moerec.api.hot import ShortWay
 from moerec.api.middleware import RequestMiddleware
+from moerec.api.protocol import FrontDoor
 from moerec.api.routes import docs, events, health, items, recommendations
 from moerec.api.tokens import TokenVerifier
 from moerec.artifacts.bundle import Bundle, read_bundle
@@ -48,8 +52,8 @@ def create_app(
     bundle: Bundle | None = None,
     engine: EngineClient | None = None,
     store: EventStore | None = None,
-) -> Front:
-    """The gateway as an ASGI application.
+) -> FastAPI:
+    """The gateway as an ASGI application, whole for any server; `make_server` gives it a short way too.
 
     Nothing but the key of the tokens is read before the application starts (SettingsError if it cannot
     be used). Parts that are given here are used in place of
@@ -64,9 +68,11 @@ def create_app(
             settings, metrics, verifier, bundle=bundle, engine=engine, store=store
         ) as gateway:
             app.state.gateway = gateway
+            app.state.short_way.open(gateway)
             yield
+            app.state.short_way.close()
 
-    app = Front(
+    app = FastAPI(
         title="moerec",
         version=__version__,
         lifespan=lifespan,
@@ -81,7 +87,13 @@ def create_app(
     docs.mount_assets(app)
     add_error_handlers(app)
     app.add_middleware(RequestMiddleware, metrics=metrics, max_body_bytes=settings.max_body_bytes)
-    app.take_short_way(metrics, settings.max_body_bytes)
+    app.state.short_way = ShortWay()
+    app.state.front_door = partial(
+        FrontDoor,
+        short_way=app.state.short_way,
+        metrics=metrics,
+        max_body_bytes=settings.max_body_bytes,
+    )
     describe(app)
     return app
 
@@ -102,7 +114,7 @@ def main() -> int:
     except MoerecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    server = make_server(app, settings.shutdown_s)
+    server = make_server(app, settings.shutdown_s, app.state.front_door)
     # uvicorn raises the signal again when it is done; then the process shall end with exit code 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _already_shut_down)
@@ -112,11 +124,17 @@ def main() -> int:
     return 0 if server.started else 1
 
 
-def make_server(app: ASGIApp, shutdown_s: int) -> uvicorn.Server:
-    """The server of the gateway, which gives requests under way `shutdown_s` seconds at its end."""
+def make_server(
+    app: ASGIApp, shutdown_s: int, protocol: Callable[..., asyncio.Protocol] = HttpToolsProtocol
+) -> uvicorn.Server:
+    """The server of the gateway, which gives requests under way `shutdown_s` seconds at its end.
+
+    `protocol` speaks HTTP; a gateway's `state.front_door` knows its short way.
+    """
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            http=protocol,  # type: ignore[arg-type]
             log_config=None,
             access_log=False,
             server_header=False,

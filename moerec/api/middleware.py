@@ -3,20 +3,21 @@
 import logging
 import re
 import time
-from secrets import token_hex
+from collections.abc import Iterable
 from typing import Final
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moerec.api.errors import ApiError, problem
+from moerec.api.ids import new_id
 from moerec.observability.logging import request_id
 from moerec.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 UNMATCHED: Final = "unmatched"
-_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class RequestMiddleware:
@@ -33,7 +34,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        own_id, length = own_id_and_length(scope)
+        own_id, length = own_id_and_length(scope["headers"])
         token = request_id.set(own_id)
         status = 0
 
@@ -46,11 +47,12 @@ class RequestMiddleware:
 
         try:
             if length > self._max_body_bytes:
-                await too_large(self._max_body_bytes)(scope, receive, send_with_id)
+                too_large = problem(413, _limit_text(self._max_body_bytes))
+                await too_large(scope, receive, send_with_id)
             else:
                 await self._app(scope, self._limited(receive), send_with_id)
-        except Exception:
-            answer = surprise(scope)
+        except Exception as error:
+            answer = surprise(f"{scope['method']} {scope['path']}", error)
             if not status:
                 await answer(scope, receive, send_with_id)
         finally:
@@ -73,27 +75,22 @@ class RequestMiddleware:
         return receive_limited
 
 
-def too_large(most: int) -> Response:
-    """The refusal of a body with more than `most` bytes."""
-    return problem(413, _limit_text(most))
-
-
-def surprise(scope: Scope) -> Response:
+def surprise(asked: str, error: BaseException) -> Response:
     """The answer to a request during which an exception arose that nobody expected; it goes to the log."""
-    logger.exception("A request failed: %s %s", scope["method"], scope["path"])
+    logger.error("A request failed: %s", asked, exc_info=error)
     return problem(500, "The gateway failed on this request; its log tells more.")
 
 
-def own_id_and_length(scope: Scope) -> tuple[str, int]:
+def own_id_and_length(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, int]:
     """The request's id, the caller's or a new one, and the announced length of its body, 0 if none is."""
     own_id, length = "", 0
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+    for name, value in headers:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
             own_id = value.decode()
         elif name == b"content-length" and value.isdigit():
             # Of a number that is too long its length says enough, and `int` would refuse it.
             length = int(value[:20])
-    return own_id or token_hex(8), length
+    return own_id or new_id(64), length
 
 
 def _limit_text(most: int) -> str:

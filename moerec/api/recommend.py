@@ -4,18 +4,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import Final
 
 from moerec.api.answers import Answer, Item, Model, Spent, Why
 from moerec.api.catalogue import Catalogue
+from moerec.api.ids import new_id
 from moerec.errors import EngineUnavailableError, StorageError
 from moerec.observability.metrics import Metrics
 from moerec.store.cache import AnswerCache
 from moerec.store.interfaces import EventStore
 from moerec.transport.client import EngineClient
-from moerec.transport.frames import ListReply, RecommendRequest, SimilarRequest
+from moerec.transport.frames import ListReply, RecommendRequest, Reply, SimilarRequest
 from moerec.types import UserId
 
 logger = logging.getLogger(__name__)
@@ -50,15 +51,35 @@ class RecommendService:
         """The list for a user or a history, or for nobody."""
         start = time.perf_counter()
         if query.user_id is None and query.history is None:
-            items = self.catalogue.popular_items(query.k, set(query.exclude))
-            return self._fallback("anonymous", items, start)
-        reply = await self._ask(query)
+            return await self.fall_back(query, "anonymous", start)
+        reply = await self._reply(query)
         if reply.fallback is None:
-            return self._from_model(reply, start)
+            return self.from_model(reply, start)
+        return await self.fall_back(query, reply.fallback, start)
+
+    def ask(self, request: RecommendRequest | SimilarRequest) -> asyncio.Future[Reply]:
+        """The engine's answer to come: `reply_of` reads it."""
+        return self.engine.ask(request, self.deadline_s)
+
+    def reply_of(self, answered: asyncio.Future[Reply]) -> ListReply:
+        """The engine's list; what went wrong is a list without items and the fallback's code."""
+        error = answered.exception()
+        if isinstance(error, EngineUnavailableError):
+            self.metrics.engine_up(False)
+            return ListReply([], [], fallback="engine_unavailable")
+        reply = answered.result()
+        self.metrics.engine_up(True)
+        if isinstance(reply, ListReply):
+            return reply
+        logger.warning("The engine answered %s", reply)
+        return ListReply([], [], fallback="engine_error")
+
+    async def fall_back(self, query: RecommendRequest, code: str, start: float) -> Answer:
+        """Popular items for a question that the model has no list for; `start` of `time.perf_counter`."""
         exclude = set(query.exclude)
-        if query.exclude_seen and reply.fallback != "unknown_user":
+        if query.exclude_seen and code not in ("unknown_user", "anonymous"):
             exclude.update(await self._seen(query))
-        return self._fallback(reply.fallback, self.catalogue.popular_items(query.k, exclude), start)
+        return self._fallback(code, self.catalogue.popular_items(query.k, exclude), start)
 
     async def similar(self, item_id: str, k: int) -> Answer:
         """The items nearest to an item."""
@@ -66,32 +87,25 @@ class RecommendService:
         key = (self.catalogue.version, item_id, k)
         known = self.similar_cache.get(key)
         self.metrics.cache(hit=known is not None)
-        reply = known or await self._ask(SimilarRequest(item_id, k))
+        reply = known or await self._reply(SimilarRequest(item_id, k))
         if reply.fallback is not None:
             return self._fallback(
                 reply.fallback, self.catalogue.popular_items(k, (item_id,)), start
             )
         if known is None:
             self.similar_cache.put(key, reply)
-        return self._from_model(reply, start, cached=known is not None)
+        return self.from_model(reply, start, cached=known is not None)
 
     def popular(self, k: int, category: str | None) -> Answer:
         """The most popular items: what was asked for here, and so no fallback."""
         start = time.perf_counter()
         return self._answer(self.catalogue.popular_items(k, category=category), start)
 
-    async def _ask(self, request: RecommendRequest | SimilarRequest) -> ListReply:
-        """The engine's list; what goes wrong is a list without items and the fallback's code."""
-        try:
-            reply = await self.engine.ask(request, self.deadline_s)
-        except EngineUnavailableError:
-            self.metrics.engine_up(False)
-            return ListReply([], [], fallback="engine_unavailable")
-        self.metrics.engine_up(True)
-        if isinstance(reply, ListReply):
-            return reply
-        logger.warning("The engine answered %s", reply)
-        return ListReply([], [], fallback="engine_error")
+    async def _reply(self, request: RecommendRequest | SimilarRequest) -> ListReply:
+        answered = self.ask(request)
+        with suppress(EngineUnavailableError):
+            await answered
+        return self.reply_of(answered)
 
     async def _seen(self, query: RecommendRequest) -> Collection[str]:
         """The items that the user has seen, if the store says so within half the deadline."""
@@ -104,7 +118,8 @@ class RecommendService:
             logger.warning("The user's seen items are not known: %s", error)
             return ()
 
-    def _from_model(self, reply: ListReply, start: float, *, cached: bool = False) -> Answer:
+    def from_model(self, reply: ListReply, start: float, *, cached: bool = False) -> Answer:
+        """The engine's list as an answer; `start` of `time.perf_counter`."""
         self.metrics.experts(reply.experts)
         titles = self.catalogue.titles
         items = [
@@ -133,7 +148,7 @@ class RecommendService:
     ) -> Answer:
         experts = reply.experts if reply else []
         return Answer(
-            recommendation_id=token_hex(16),
+            recommendation_id=new_id(128),
             items=items,
             model=Model(
                 self.catalogue.version,

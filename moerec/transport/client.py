@@ -67,7 +67,7 @@ class EngineClient(Protocol):
         """Each engine behind this client, by its address; the client itself if it is one."""
         ...
 
-    async def ask(self, request: Request, timeout_s: float) -> Reply:
+    def ask(self, request: Request, timeout_s: float) -> asyncio.Future[Reply]:
         """The engine's reply; `EngineUnavailableError` if there is none within `timeout_s` seconds,
         `EngineAwayError` as soon as it is known that there will be none."""
         ...
@@ -89,7 +89,10 @@ class LocalEngineClient:
         """As `EngineClient`."""
         return {"local": self}
 
-    async def ask(self, request: Request, timeout_s: float) -> Reply:
+    def ask(self, request: Request, timeout_s: float) -> asyncio.Future[Reply]:
+        return asyncio.ensure_future(self._ask(request, timeout_s))
+
+    async def _ask(self, request: Request, timeout_s: float) -> Reply:
         if self._closed:
             raise EngineAwayError("The connection to the engine is closed.")
         loop = asyncio.get_running_loop()
@@ -162,21 +165,20 @@ class GrpcEngineClient:
         """As `EngineClient`."""
         return {self._address: self}
 
-    async def ask(self, request: Request, timeout_s: float) -> Reply:
-        self._refuse_if_hopeless()
-        if self._connection is None or self._connection.done():
-            self._connection = asyncio.create_task(self._stay_connected(), name="engine-stream")
+    def ask(self, request: Request, timeout_s: float) -> asyncio.Future[Reply]:
         loop = asyncio.get_running_loop()
-        caller = _Waiting(request, timeout_s, loop.time() + timeout_s, loop.create_future())
-        self._waiting.append(caller)
+        future: asyncio.Future[Reply] = loop.create_future()
+        if (refusal := self._refusal()) is not None:
+            future.set_exception(refusal)
+            return future
+        if self._connection is None or self._connection.done():
+            self._connection = loop.create_task(self._stay_connected(), name="engine-stream")
+        deadline = loop.time() + timeout_s
+        self._waiting.append(_Waiting(request, timeout_s, deadline, future))
         self._wake.set()
-        if caller.deadline < self._alarm_at:
-            self._set_alarm(caller.deadline)
-        try:
-            return await caller.future
-        finally:
-            # An exception that it raises holds this frame, which holds it: a cycle.
-            del caller
+        if deadline < self._alarm_at:
+            self._set_alarm(deadline)
+        return future
 
     async def close(self) -> None:
         self._closed = True
@@ -222,13 +224,15 @@ class GrpcEngineClient:
         callers.extend(self._waiting)
         return callers
 
-    def _refuse_if_hopeless(self) -> None:
+    def _refusal(self) -> EngineUnavailableError | None:
+        """Why a question has no hope, if it has none."""
         if self._closed:
-            raise EngineAwayError("The connection to the engine is closed.")
+            return EngineAwayError("The connection to the engine is closed.")
         if self._away is not None:
-            raise EngineAwayError(self._away)
+            return EngineAwayError(self._away)
         if len(self._waiting) >= WAITING_LIMIT:
-            raise EngineUnavailableError(f"{WAITING_LIMIT} requests wait for the engine already.")
+            return EngineUnavailableError(f"{WAITING_LIMIT} requests wait for the engine already.")
+        return None
 
     async def _stay_connected(self) -> None:
         pause = RETRY_FIRST_S

@@ -33,9 +33,12 @@ class EngineFleet:
         """As `EngineClient`."""
         return self._engines
 
-    async def ask(self, request: Request, timeout_s: float) -> Reply:
+    def ask(self, request: Request, timeout_s: float) -> asyncio.Future[Reply]:
         """As `EngineClient`. A question that an engine took with it is asked again elsewhere: questions
         change nothing, and an event's number tells whether it is known."""
+        return asyncio.ensure_future(self._ask(request, timeout_s))
+
+    async def _ask(self, request: Request, timeout_s: float) -> Reply:
         time = asyncio.get_running_loop().time
         deadline = time() + timeout_s
         reason = ""

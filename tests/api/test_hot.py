@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moerec.api.hot import Front
 from moerec.api.main import create_app
 from moerec.api.schemas import Recommendations
 from moerec.settings import Settings
@@ -59,12 +59,18 @@ QUERIES = st.one_of(
 Ways = tuple[httpx.Client, httpx.Client]
 
 
+def take_long_way(app: FastAPI) -> None:
+    """From now on, and from the start on if it has not started."""
+    app.state.short_way.close()
+    app.state.short_way.open = lambda _gateway: None
+
+
 @contextmanager
 def two_ways(folder: Path, **more: Any) -> Iterator[Ways]:
     """Two gateways over one bundle, of which the second has no short way."""
     bundle = toy_bundle(folder / "bundle")
 
-    def app(name: str) -> Front:
+    def app(name: str) -> FastAPI:
         engine = ToyEngine(bundle.version)
         engine.events["ann"] = ["i1"]
         chosen = Settings.load(
@@ -78,7 +84,7 @@ def two_ways(folder: Path, **more: Any) -> Iterator[Ways]:
         return create_app(chosen, bundle=bundle, engine=LocalEngineClient(engine))
 
     long = app("long")
-    long.take_long_way()
+    take_long_way(long)
     with running(app("short")) as one, running(long) as other:
         yield one, other
 
@@ -243,7 +249,7 @@ def test_an_event_that_the_store_refuses(tmp_path: Path) -> None:
             engine=LocalEngineClient(ToyEngine("toy")),
         )
         if name == "long":
-            app.take_long_way()
+            take_long_way(app)
         with running(app) as way:
             for file in (tmp_path / name).glob("events.db*"):
                 file.unlink()
@@ -360,6 +366,6 @@ def test_plain_requests_take_the_short_way(tmp_path: Path) -> None:
             assert client.post("/v1/recommendations", json=asked).status_code == 200
         assert client.get("/v1/users/ann/recommendations?max_experts=1").status_code == 404
         assert client.get("/v1/users/ann/recommendations?k=0").status_code == 404
-        app.take_long_way()
+        take_long_way(app)
         assert client.post("/v1/events", json=event).status_code == 404
         assert client.get("/v1/users/ann/recommendations").status_code == 404

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import uvicorn
 from fastapi import FastAPI
 
-from moerec.api.main import create_app
+from moerec.api.main import create_app, make_server
 from moerec.artifacts.bundle import (
     Bundle,
     BundleContents,
@@ -130,7 +129,7 @@ class ToyEngine:
 def running(app: FastAPI) -> Iterator[httpx.Client]:
     """A real uvicorn on a free port, and a client for it."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False))
+    server = make_server(app, 5, app.state.front_door)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
