@@ -8,8 +8,9 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
+import msgspec
 from starlette.responses import Response
 
 from moerec.api.answers import JSON, Answer, body, head
@@ -26,7 +27,7 @@ from moerec.transport.frames import RecommendRequest, Reply
 _JSON_TYPE: Final = b"content-type: %b\r\n" % JSON.encode()
 
 
-class Made(NamedTuple):
+class Made(msgspec.Struct, frozen=True, gc=False):
     """An answer, but for what HTTP adds and the request's id; `head` are the lines of its own headers."""
 
     status: int

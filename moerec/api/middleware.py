@@ -90,7 +90,7 @@ def own_id_and_length(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, int]
         elif name == b"content-length" and value.isdigit():
             # Of a number that is too long its length says enough, and `int` would refuse it.
             length = int(value[:20])
-    return own_id or new_id(64), length
+    return own_id or new_id(), length
 
 
 def _limit_text(most: int) -> str:

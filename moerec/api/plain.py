@@ -8,7 +8,7 @@ fault above all: FastAPI looks at it with all the care that takes time.
 """
 
 import re
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -59,7 +59,7 @@ _query = msgspec.json.Decoder(_Query)
 _event = msgspec.json.Decoder(_Event)
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """What a request says; `route` is its template, for rights and metrics."""
 
     what: RecommendRequest | EventIn

@@ -148,7 +148,7 @@ class RecommendService:
     ) -> Answer:
         experts = reply.experts if reply else []
         return Answer(
-            recommendation_id=new_id(128),
+            recommendation_id=new_id(),
             items=items,
             model=Model(
                 self.catalogue.version,
