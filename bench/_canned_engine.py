@@ -65,7 +65,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.set).start())
     server = serve(answer, sys.argv[1], version=sys.argv[2])
     stop.wait()
-    server.stop(0.1).wait()
+    server.stop(0.1)
 
 
 if __name__ == "__main__":

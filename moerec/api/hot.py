@@ -23,7 +23,6 @@ from moerec.api.schemas import EventIn
 from moerec.errors import MoerecError
 from moerec.transport.frames import RecommendRequest, Reply
 
-
 _JSON_TYPE: Final = b"content-type: %b\r\n" % JSON.encode()
 
 
@@ -66,7 +65,7 @@ class ShortWay:
         return most is None or most in self._gateway.catalogue.budgets
 
     def begin(self, asked: Asked, headers: Iterable[tuple[bytes, bytes]], done: Done) -> None:
-        """Answers what `suits`, with a call of `done`. The caller has set `request_id` for the time of this."""
+        """Answers what `suits`, with a call of `done`. `request_id` is set by who calls this."""
         gateway, what = self._gateway, asked.what
         assert gateway is not None  # noqa: S101 - `suits`
         try:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from uvicorn import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -39,8 +40,16 @@ class _Plain:
     `is_get`, or a POST; `own_id` is the caller's, or new.
     """
 
-    __slots__ = ("body", "disconnected", "is_get", "keep_alive", "more_body", "own_id")
-    __slots__ += ("response_complete", "start")
+    __slots__ = (
+        "body",
+        "disconnected",
+        "is_get",
+        "keep_alive",
+        "more_body",
+        "own_id",
+        "response_complete",
+        "start",
+    )
     message_event = _Nobody()
 
     def __init__(self, own_id: str, *, is_get: bool, keep_alive: bool) -> None:
@@ -71,7 +80,8 @@ class FrontDoor(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._short_way = short_way
         self._metrics = metrics
-        self._max_body_bytes = max_body_bytes
+        # Of a longer body uvicorn waits for somebody to read the beginning.
+        self._most_bytes = min(max_body_bytes, HIGH_WATER_LIMIT)
 
     def on_message_begin(self) -> None:
         """A request begins; what ASGI wants to know is put together when it takes the long way."""
@@ -89,7 +99,7 @@ class FrontDoor(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The whole of a request is there."""
-        plain = self.cycle
+        plain: object = self.cycle
         if type(plain) is not _Plain or not plain.more_body:
             super().on_message_complete()
             return
@@ -132,7 +142,7 @@ class FrontDoor(HttpToolsProtocol):
         if is_get:
             may_be = length <= 0 and self.url.startswith(b"/v1/users/")
         else:
-            may_be = kinds == 1 and 0 <= length <= self._max_body_bytes and self.url in BODIES
+            may_be = kinds == 1 and 0 <= length <= self._most_bytes and self.url in BODIES
             may_be = may_be and parser.get_method() == b"POST"
         if not may_be or self.root_path or parser.get_http_version() != "1.1":
             return None

@@ -31,7 +31,7 @@ SLOW_WARM_UP_S = 5.0
 """With compiled kernels at hand it takes a second."""
 
 DRAIN_S = 0.5
-"""Time that frames under way have after SIGTERM; the streams themselves never end on their own."""
+"""Time that frames under way have after SIGTERM."""
 
 log = logging.getLogger("moerec.engine.server")  # `__name__` is "__main__" in the process
 
@@ -87,7 +87,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             time.monotonic() - started,
         )
         stop.wait()
-        server.stop(DRAIN_S).wait()
+        server.stop(DRAIN_S)
         follower.stop()
 
 

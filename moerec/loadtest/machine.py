@@ -11,7 +11,7 @@ from typing import Final
 from moerec import __version__
 
 SOURCES: Final = Path(__file__).resolve().parents[2]
-LIBRARIES: Final = ("torch", "numba", "numpy", "uvicorn", "grpcio", "SQLAlchemy", "fastapi")
+LIBRARIES: Final = ("torch", "numba", "numpy", "uvicorn", "SQLAlchemy", "fastapi")
 
 
 def commit() -> str:

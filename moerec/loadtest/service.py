@@ -26,8 +26,8 @@ from moerec.process.ports import next_free, require_free
 from moerec.process.serve import check, engine_names, make_supervisor, private_socket
 from moerec.process.supervisor import Supervisor, http_ready
 from moerec.settings import PREFIX, Settings
-from moerec.transport.client import GrpcEngineClient
-from moerec.transport.frames import InfoReply, InfoRequest
+from moerec.transport.client import RemoteEngineClient
+from moerec.transport.frames import InfoReply, InfoRequest, Reply
 
 TIMEOUT_S: Final = 30.0
 LAST_LINES: Final = 30
@@ -113,7 +113,7 @@ class Service(Watched):
 
 
 class EngineInfo:
-    """Asks the engines what they say of themselves. One event loop for all questions: gRPC minds others."""
+    """Asks the engines what they say of themselves, by connections that stay."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._runner = asyncio.Runner()
@@ -127,9 +127,9 @@ class EngineInfo:
         """All fields of each one's answer, or why there is none."""
         return {name: self._ask(client) for name, client in self._clients.items()}
 
-    def _ask(self, client: GrpcEngineClient) -> dict[str, Any]:
+    def _ask(self, client: RemoteEngineClient) -> dict[str, Any]:
         try:
-            reply = self._runner.run(client.ask(InfoRequest(), TIMEOUT_S))
+            reply = self._runner.run(_info(client))
         except EngineUnavailableError as error:
             return {"unavailable": error.message}
         return msgspec.structs.asdict(reply) if isinstance(reply, InfoReply) else {}
@@ -141,8 +141,12 @@ class EngineInfo:
         self._runner.close()
 
 
-async def _client(address: str) -> GrpcEngineClient:
-    return GrpcEngineClient(address)
+async def _info(client: RemoteEngineClient) -> Reply:
+    return await client.ask(InfoRequest(), TIMEOUT_S)
+
+
+async def _client(address: str) -> RemoteEngineClient:
+    return RemoteEngineClient(address)
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""How the gateway asks the engine: one small interface, its gRPC form, and the fake that ships with it.
+"""How the gateway asks the engine: one small interface, the client of an engine process, and the fake that
+ships with it.
 
 `ask` has two outcomes: a reply (an `ErrorReply` when the engine met a fault of its own), or
 `EngineUnavailableError` when nobody answered in time. An engine that is known to be away is refused at
@@ -7,28 +8,29 @@ once (`EngineAwayError`), so that a fallback or another engine costs no waiting.
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
-import grpc
-import grpc.aio
 import msgspec
 
 from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
 from moerec.transport.frames import (
     FRAME_LIMIT,
-    METHOD,
-    VERSION_KEY,
+    PROTOCOL,
     ErrorReply,
     Reply,
     Request,
     RequestFrame,
+    decode_greeting,
     decode_reply,
     encode,
 )
+from moerec.transport.link import Link, LinkError, connect_link
 
 Handler = Callable[[list[Request]], list[Reply]]
 """What an engine is to the transport: replies in the order of the requests, from any thread."""
@@ -48,12 +50,6 @@ RETRY_FIRST_S: Final = 0.02
 RETRY_LONGEST_S: Final = 0.5
 STALL_GRACE_S: Final = 1.0
 """A frame unanswered this long after its last caller gave up means that the engine hangs."""
-
-MESSAGE_LIMIT_BYTES: Final = 64 * 1024 * 1024
-
-
-class _StreamError(Exception):
-    """The engine broke the rules of the stream."""
 
 
 class _OtherVersionError(Exception):
@@ -131,17 +127,14 @@ class _Flight:
     deadline: float
 
 
-_Call = grpc.aio.StreamStreamCall[bytes, bytes]
-
-
-class GrpcEngineClient:
-    """An engine behind one bidirectional stream.
+class RemoteEngineClient:
+    """An engine behind one connection.
 
     Callers that wait while `FRAMES_IN_FLIGHT` frames are on their way share the next frame, so
     batches grow with load; so do those who come less than `gather_s` seconds after a frame. A lone request
-    waits for nothing. When the stream breaks, everything in
-    flight fails at once and a new stream is tried, after 20 ms at first, every 0.5 s at most.
-    `address` is a gRPC target: `unix:PATH` or `HOST:PORT`. An engine that serves another bundle than
+    waits for nothing. When the connection breaks, everything in
+    flight fails at once and a new one is tried, after 20 ms at first, every 0.5 s at most.
+    `address` is `unix:PATH` or `HOST:PORT`. An engine that serves another bundle than
     that of `version` counts as away; without one, any will do.
     """
 
@@ -152,9 +145,11 @@ class GrpcEngineClient:
         self._gather_s = gather_s
         self._version = version
         self._waiting: deque[_Waiting] = deque()
-        self._wake = asyncio.Event()
         self._flights: dict[int, _Flight] = {}
         self._next_frame = 0
+        self._next_at = 0.0
+        self._link: Link | None = None
+        self._departure: asyncio.Handle | None = None
         self._away: str | None = None
         self._connection: asyncio.Task[None] | None = None
         self._closed = False
@@ -166,26 +161,29 @@ class GrpcEngineClient:
         return {self._address: self}
 
     def ask(self, request: Request, timeout_s: float) -> asyncio.Future[Reply]:
+        """As `EngineClient`."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
         if (refusal := self._refusal()) is not None:
             future.set_exception(refusal)
             return future
         if self._connection is None or self._connection.done():
-            self._connection = loop.create_task(self._stay_connected(), name="engine-stream")
+            self._connection = loop.create_task(self._stay_connected(), name="engine-connection")
         deadline = loop.time() + timeout_s
         self._waiting.append(_Waiting(request, timeout_s, deadline, future))
-        self._wake.set()
+        self._plan_next()
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
         return future
 
     async def close(self) -> None:
+        """As `EngineClient`."""
         self._closed = True
-        if self._alarm is not None:
-            self._alarm.cancel()
+        for handle in (self._alarm, self._departure):
+            if handle is not None:
+                handle.cancel()
         while self._connection is not None and not self._connection.done():
-            # Once is not enough: a call that fails at the same moment swallows the cancellation.
+            # Once is not enough: what fails at the same moment may swallow the cancellation.
             self._connection.cancel()
             await asyncio.wait([self._connection], timeout=CANCEL_AGAIN_S)
         self._fail_everyone("The connection to the engine is closed.")
@@ -237,79 +235,95 @@ class GrpcEngineClient:
     async def _stay_connected(self) -> None:
         pause = RETRY_FIRST_S
         while True:
-            # A new channel each time: an old one would add gRPC's own, longer pauses to ours.
-            async with grpc.aio.insecure_channel(self._address, _CHANNEL_OPTIONS) as channel:
-                call: _Call = channel.stream_stream(METHOD)()
-                try:
-                    async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                        await call.wait_for_connection()
-                        await self._refuse_other_version(call)
-                    self._away = None
-                    pause = RETRY_FIRST_S
-                    await self._converse(call)
-                    reason = "The engine ended the stream."
-                except _OtherVersionError as error:
-                    reason = str(error)
-                except Exception as error:  # whatever broke this stream, the next one is tried
-                    reason = f"The engine at {self._address} is away ({_short(error)})."
-                finally:
-                    call.cancel()
-                self._away = reason
-                self._fail_everyone(reason)
+            greeted: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            link = Link(partial(_greet, greeted))
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await connect_link(self._address, link)
+                    either = (greeted, link.ended)
+                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                self._refuse_others(greeted, link)
+                link.received = self._take_replies
+                self._away, self._link = None, link
+                pause = RETRY_FIRST_S
+                self._depart()
+                await self._watch(link)
+                reason = "The engine ended the connection."
+            except _OtherVersionError as error:
+                reason = str(error)
+            except Exception as error:  # whatever broke this connection, the next one is tried
+                reason = f"The engine at {self._address} is away ({_short(error)})."
+            finally:
+                self._link = None
+                link.end()
+            self._away = reason
+            self._fail_everyone(reason)
             await asyncio.sleep(pause)
             pause = min(2 * pause, RETRY_LONGEST_S)
 
-    async def _refuse_other_version(self, call: _Call) -> None:
+    def _refuse_others(self, greeted: asyncio.Future[bytes], link: Link) -> None:
         # By what the engine says before the first frame: its answer to a frame of ours would come after
         # it had read the table's tail, and it would not know what the gateway does in between.
-        found = (await call.initial_metadata()).get(VERSION_KEY)
-        theirs = found.decode() if isinstance(found, bytes) else "an unknown bundle"
-        if self._version is not None and theirs != self._version:
+        if not greeted.done():
+            raise link.ended.result() or LinkError("it hung up")
+        try:
+            greeting = decode_greeting(greeted.result())
+        except msgspec.DecodeError as error:
+            raise LinkError(f"it sent foreign bytes: {error}") from None
+        if greeting.protocol != PROTOCOL:
+            raise LinkError(f"it speaks {greeting.protocol!r} and not {PROTOCOL!r}")
+        if self._version is not None and greeting.version != self._version:
+            theirs = greeting.version or "an unknown bundle"
             raise _OtherVersionError(
                 f"The engine at {self._address} serves {theirs}, this gateway {self._version}."
             )
 
-    async def _converse(self, call: _Call) -> None:
-        """Sends and reads until the stream ends, breaks or stalls."""
-        tasks = [
-            asyncio.create_task(step)
-            for step in (self._send(call), self._read(call), self._watch_for_stalls())
-        ]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    async def _watch(self, link: Link) -> None:
+        """Until the connection ends; LinkError if that was a fault, or the engine hangs."""
+        now = asyncio.get_running_loop().time
+        while not link.ended.done():
+            await asyncio.wait([link.ended], timeout=STALL_GRACE_S / 4)
+            if any(now() > flight.deadline + STALL_GRACE_S for flight in self._flights.values()):
+                raise LinkError("it hangs")
+        if (fault := link.ended.result()) is not None:
+            raise fault
 
-    async def _send(self, call: _Call) -> None:
-        loop, next_at = asyncio.get_running_loop(), 0.0
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            if self._waiting:
-                # Whoever has little time is not kept for the sake of others.
-                patience = (self._waiting[0].deadline - loop.time()) / 4
-                if (pause := min(next_at - loop.time(), patience)) > 0:
-                    await asyncio.sleep(pause)
-            full = True
-            while (
-                full and len(self._flights) < FRAMES_IN_FLIGHT and (callers := self._next_callers())
-            ):
-                next_at = loop.time() + self._gather_s
-                deadline = max(caller.deadline for caller in callers)
-                frame_id = self._next_frame
-                self._next_frame += 1
-                self._flights[frame_id] = _Flight(callers, deadline)
-                budget_ms = 1000 * (deadline - loop.time())
-                frame = RequestFrame(frame_id, budget_ms, [caller.request for caller in callers])
-                await call.write(encode(frame))
-                # Fewer than a frame holds wait for others.
-                full = len(self._waiting) >= FRAME_LIMIT
-            if self._waiting and len(self._flights) < FRAMES_IN_FLIGHT:
-                self._wake.set()
+    def _plan_departure(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Whoever asks in the same step of the event loop leaves together; others when it is time."""
+        # Whoever has little time is not kept for the sake of others.
+        now, first = loop.time(), self._waiting[0]
+        pause = min(self._next_at - now, (first.deadline - now) / 4)
+        self._departure = (
+            loop.call_soon(self._depart) if pause <= 0 else loop.call_later(pause, self._depart)
+        )
+
+    def _depart(self) -> None:
+        """Sends what waits, as far as frames may be under way."""
+        if self._departure is not None:
+            self._departure.cancel()
+            self._departure = None
+        while self._may_send() and (callers := self._next_callers()):
+            self._send(callers)
+            # Fewer than a frame holds wait for others.
+            if len(self._waiting) < FRAME_LIMIT:
+                break
+        self._plan_next()
+
+    def _plan_next(self) -> None:
+        if self._waiting and self._departure is None and self._may_send():
+            self._plan_departure(asyncio.get_running_loop())
+
+    def _send(self, callers: list[_Waiting]) -> None:
+        assert self._link is not None  # noqa: S101 - `_may_send`
+        now = asyncio.get_running_loop().time()
+        self._next_at = now + self._gather_s
+        deadline = max(caller.deadline for caller in callers)
+        frame_id = self._next_frame
+        self._next_frame += 1
+        self._flights[frame_id] = _Flight(callers, deadline)
+        requests = [caller.request for caller in callers]
+        budget_ms = 1000 * (deadline - now)
+        self._link.send(encode(RequestFrame(frame_id, budget_ms, requests, time.monotonic())))
 
     def _next_callers(self) -> list[_Waiting]:
         callers: list[_Waiting] = []
@@ -319,30 +333,22 @@ class GrpcEngineClient:
                 callers.append(caller)
         return callers
 
-    async def _read(self, call: _Call) -> None:
-        while True:
-            data = await call.read()
-            if not isinstance(data, bytes):
-                return
-            try:
-                frame = decode_reply(data)
-            except msgspec.DecodeError as error:
-                raise _StreamError(f"it sent foreign bytes: {error}") from None
-            flight = self._flights.get(frame.frame_id)
-            if flight is None or len(frame.replies) != len(flight.callers):
-                raise _StreamError("it sent a frame that answers nothing we asked")
-            del self._flights[frame.frame_id]
-            self._wake.set()
-            for caller, reply in zip(flight.callers, frame.replies, strict=True):
-                if not caller.future.done():
-                    caller.future.set_result(reply)
+    def _take_replies(self, message: bytes) -> None:
+        try:
+            frame = decode_reply(message)
+        except msgspec.DecodeError as error:
+            raise LinkError(f"it sent foreign bytes: {error}") from None
+        flight = self._flights.get(frame.frame_id)
+        if flight is None or len(frame.replies) != len(flight.callers):
+            raise LinkError("it sent a frame that answers nothing we asked")
+        del self._flights[frame.frame_id]
+        for caller, reply in zip(flight.callers, frame.replies, strict=True):
+            if not caller.future.done():
+                caller.future.set_result(reply)
+        self._plan_next()
 
-    async def _watch_for_stalls(self) -> None:
-        while True:
-            await asyncio.sleep(STALL_GRACE_S / 4)
-            now = asyncio.get_running_loop().time()
-            if any(now > flight.deadline + STALL_GRACE_S for flight in self._flights.values()):
-                raise _StreamError("it hangs")
+    def _may_send(self) -> bool:
+        return self._link is not None and len(self._flights) < FRAMES_IN_FLIGHT
 
     def _fail_everyone(self, reason: str) -> None:
         callers = self._everyone()
@@ -353,15 +359,17 @@ class GrpcEngineClient:
                 caller.future.set_exception(EngineAwayError(reason))
 
 
-_CHANNEL_OPTIONS: Final = [
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
-    ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
-    ("grpc.enable_http_proxy", 0),
-]
+def _greet(greeted: asyncio.Future[bytes], message: bytes) -> None:
+    if greeted.done():
+        raise LinkError("it answers before it is asked")
+    greeted.set_result(message)
 
 
 def _short(error: BaseException) -> str:
-    if isinstance(error, grpc.aio.AioRpcError):
-        return error.code().name.lower()
-    return str(error) or "no answer to the connection"
+    match error:
+        case TimeoutError():
+            return "no answer to the connection"
+        case OSError(strerror=str(text)):
+            return text
+        case _:
+            return str(error)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
-from moerec.transport.client import EngineClient, GrpcEngineClient
+from moerec.transport.client import EngineClient, RemoteEngineClient
 from moerec.transport.frames import EventPush, RecommendRequest, Reply, Request
 from moerec.transport.hashing import Rendezvous
 
@@ -90,7 +90,7 @@ class EngineFleet:
 
 
 def connect(addresses: Iterable[str], version: str | None = None) -> EngineClient:
-    """A client of the engines at these gRPC targets, at least one; of those that serve the bundle of
+    """A client of the engines at these addresses, at least one; of those that serve the bundle of
     `version`, if one is named."""
-    clients = {address: GrpcEngineClient(address, version) for address in addresses}
+    clients = {address: RemoteEngineClient(address, version) for address in addresses}
     return EngineFleet(clients) if len(clients) > 1 else next(iter(clients.values()))

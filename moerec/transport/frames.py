@@ -1,17 +1,17 @@
 """What gateway and engine say to each other: msgspec frames of up to `FRAME_LIMIT` requests.
 
-A frame is one message of the stream. Replies come back in the order of the frame's requests; frames
-may overtake each other and are matched by `frame_id`.
+A frame is one message of a connection (`link.py`). The engine speaks first, with a greeting. Replies come
+back in the order of the frame's requests; frames may overtake each other and are matched by `frame_id`.
 """
 
+import math
 from typing import Final, Literal
 
 import msgspec
 
 FRAME_LIMIT: Final = 64
-METHOD: Final = "/moerec.Engine/Stream"
-VERSION_KEY: Final = "model-version-bin"
-"""Metadata with which an engine opens each stream: the version of its bundle, UTF-8."""
+PROTOCOL: Final = "moerec 1"
+"""What this module describes; other frames will have another name."""
 
 Degraded = Literal["fewer_experts", "rerouted"]
 """What the expert policy changed in an answer that the model alone would have given otherwise."""
@@ -108,16 +108,25 @@ class ErrorReply(msgspec.Struct, tag="error", array_like=True, frozen=True):
 Reply = ListReply | EventReply | InfoReply | ErrorReply
 
 
+class Greeting(msgspec.Struct, array_like=True, frozen=True):
+    """Engine to gateway, before everything else: what it speaks, and the version of its bundle."""
+
+    protocol: str
+    version: str | None
+
+
 class RequestFrame(msgspec.Struct, array_like=True, frozen=True):
     """Gateway to engine.
 
     `budget_ms` is what is left of the last caller's deadline at sending: when it has passed, nobody
-    waits for the frame any more.
+    waits for the frame any more. `sent_s` is the time of sending on the machine's monotonic clock, which an
+    engine on the same machine has too; for others the budget counts from when they read the frame.
     """
 
     frame_id: int
     budget_ms: float
     requests: list[Request]
+    sent_s: float = math.inf
 
 
 class ReplyFrame(msgspec.Struct, array_like=True, frozen=True):
@@ -130,9 +139,10 @@ class ReplyFrame(msgspec.Struct, array_like=True, frozen=True):
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder = msgspec.msgpack.Decoder(RequestFrame)
 _reply_decoder = msgspec.msgpack.Decoder(ReplyFrame)
+_greeting_decoder = msgspec.msgpack.Decoder(Greeting)
 
 
-def encode(frame: RequestFrame | ReplyFrame) -> bytes:
+def encode(frame: Greeting | RequestFrame | ReplyFrame) -> bytes:
     """A frame as msgpack bytes."""
     return _encoder.encode(frame)
 
@@ -145,3 +155,8 @@ def decode_request(data: bytes) -> RequestFrame:
 def decode_reply(data: bytes) -> ReplyFrame:
     """The inverse of `encode` at the gateway; raises msgspec.DecodeError on foreign bytes."""
     return _reply_decoder.decode(data)
+
+
+def decode_greeting(data: bytes) -> Greeting:
+    """The inverse of `encode` for an engine's first message; raises msgspec.DecodeError on foreign bytes."""
+    return _greeting_decoder.decode(data)

@@ -1,34 +1,40 @@
 """The engine's door: answers frames with a handler, over a Unix socket or TCP."""
 
+import asyncio
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import grpc
 import msgspec
 
 from moerec.errors import SettingsError
-from moerec.transport.client import MESSAGE_LIMIT_BYTES, Handler
+from moerec.transport.client import Handler
 from moerec.transport.frames import (
-    METHOD,
-    VERSION_KEY,
+    PROTOCOL,
     ErrorReply,
+    Greeting,
     Reply,
     ReplyFrame,
     RequestFrame,
     decode_request,
     encode,
 )
+from moerec.transport.link import Link, LinkError, listen_for_links
 
 logger = logging.getLogger(__name__)
 
-STREAM_LIMIT: Final = 64
-"""Gateways that can be connected at once: each stream holds one thread while it lives."""
+FRAMES_WAITING: Final = 64
+"""Of one gateway; ours have three under way."""
+
+CLOSING_S: Final = 1.0
+"""The longest that the last answers may take on their way out."""
 
 
 def serve(
@@ -36,87 +42,194 @@ def serve(
     address: str,
     before_first: Callable[[], None] = lambda: None,
     version: str | None = None,
-) -> grpc.Server:
-    """A started gRPC server that answers with `handler`; end it with `server.stop(grace_s).wait()`.
+) -> "EngineDoor":
+    """A door that is open and answers with `handler`; `stop` ends it.
 
-    `before_first` is called before the first frame of each gateway that connects: what it sent elsewhere
-    until then, it sent before this frame. `version` is that of the bundle that answers; gateways with
-    another one do not ask.
+    `before_first` is called before the first frame of each gateway that connects, in another thread: what
+    the gateway sent elsewhere until then, it sent before this frame. `version` is that of the bundle that
+    answers; gateways with another one do not ask.
 
-    The handler is called once a frame, from one thread for each connected gateway: it locks what it
-    shares. An exception in it becomes an `ErrorReply` for each request of the frame. A frame whose
-    budget ran out while it waited is answered with `ErrorReply`s, without the handler. Raises
-    SettingsError if the address cannot be bound.
+    The handler is called once a frame, from one thread. An exception in it becomes an `ErrorReply` for each
+    request of the frame. A frame whose budget ran out while it waited is answered with `ErrorReply`s,
+    without the handler. Raises SettingsError if the address cannot be bound.
     """
     if address.startswith("unix:"):
         Path(address.removeprefix("unix:")).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    server = grpc.server(
-        ThreadPoolExecutor(STREAM_LIMIT, thread_name_prefix="engine-stream"),
-        maximum_concurrent_rpcs=STREAM_LIMIT,
-        options=[
-            ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
-            ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
-            ("grpc.so_reuseport", 0),
-        ],
-    )
-
-    named = () if version is None else ((VERSION_KEY, version.encode()),)
-
-    def stream(frames: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        context.send_initial_metadata(named)  # tells the client at once that somebody listens
-        for number, (frame, expires) in enumerate(_arrivals(frames)):
-            if number == 0:
-                before_first()
-            yield encode(ReplyFrame(frame.frame_id, _replies(handler, frame, expires)))
-
-    service, method = METHOD.removeprefix("/").split("/")
-    server.add_generic_rpc_handlers(
-        (
-            grpc.method_handlers_generic_handler(
-                service, {method: grpc.stream_stream_rpc_method_handler(stream)}
-            ),
-        )
-    )
+    door = EngineDoor(handler, before_first, version)
     try:
-        server.add_insecure_port(address)
-    except RuntimeError as error:
+        door.open(address)
+    except (OSError, ValueError, OverflowError) as error:
         raise SettingsError(
             f"The engine cannot listen on {address}: {error}",
             "Set MOEREC_ENGINE_ADDRESS to a free address.",
         ) from error
-    server.start()
-    return server
+    return door
 
 
-def _arrivals(frames: Iterator[bytes]) -> Iterator[tuple[RequestFrame, float]]:
-    """Each frame with the monotonic time at which its last caller gives up.
+class EngineDoor:
+    """Reads the frames of all gateways and answers them, one after the other, in one thread.
 
-    A thread of its own reads the stream, because a budget counts from a frame's arrival and not from
-    the moment when the handler is free for it.
+    It looks for new frames between two answers: their budgets do not begin when the handler is free for
+    them, but when they were sent; for gateways on other machines, whose clocks say nothing here, when they
+    were read.
     """
-    arrived: queue.SimpleQueue[tuple[RequestFrame, float] | None] = queue.SimpleQueue()
 
-    def read() -> None:
+    def __init__(
+        self, handler: Handler, before_first: Callable[[], None], version: str | None
+    ) -> None:
+        self._handler = handler
+        self._before_first = before_first
+        self._greeting = encode(Greeting(PROTOCOL, version))
+        self._gateways: set[_Gateway] = set()
+        self._arrived: deque[_Arrival] = deque()
+        self._work_ahead = asyncio.Event()
+        self._is_closing = False
+        self._is_local = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def open(self, address: str) -> None:
+        """Listens at the address; OSError or ValueError if that cannot be."""
+        opened: Future[None] = Future()
+        self._is_local = address.startswith("unix:")
+        live = self._live(address, opened)
+        self._thread = threading.Thread(
+            target=asyncio.run, args=(live,), name="engine-door", daemon=True
+        )
+        self._thread.start()
+        opened.result()
+
+    def stop(self, grace_s: float) -> None:
+        """Lets nobody in any more, answers what has arrived, and ends all connections: after so many seconds
+        in any case. From any thread; returns when the handler is not at work any more."""
+        assert self._thread is not None  # noqa: S101 - it is open
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended meanwhile
+                self._loop.call_soon_threadsafe(self._begin_to_close)
+        self._thread.join(grace_s)
+        # Whatever the handler is doing, its gateways ask elsewhere from now on.
+        for gateway in list(self._gateways):
+            gateway.shut_down()
+        self._thread.join()
+
+    def wait(self) -> None:
+        """Returns when somebody has stopped it."""
+        assert self._thread is not None  # noqa: S101 - it is open
+        self._thread.join()
+
+    def _begin_to_close(self) -> None:
+        self._is_closing = True
+        self._work_ahead.set()
+
+    async def _live(self, address: str, opened: Future[None]) -> None:
         try:
-            for data in frames:
-                frame = decode_request(data)
-                arrived.put((frame, time.monotonic() + frame.budget_ms / 1000))
-        except grpc.RpcError:
-            pass  # the gateway went away
+            listener = await listen_for_links(
+                address, lambda: _Gateway(self._greeting, self._gateways, self._take)
+            )
+        except BaseException as error:
+            opened.set_exception(error)
+            return
+        self._loop = asyncio.get_running_loop()
+        opened.set_result(None)
+        await self._work()
+        if self._is_local:
+            # Before the next engine can bind its own there.
+            Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+        listener.close()
+        leaving = list(self._gateways)
+        for gateway in leaving:
+            gateway.close()
+        if leaving:
+            await asyncio.wait([gateway.ended for gateway in leaving], timeout=CLOSING_S)
+
+    async def _work(self) -> None:
+        """Answers until nothing is left to be answered when it is to close."""
+        while True:
+            if not self._arrived:
+                if self._is_closing:
+                    return
+                self._work_ahead.clear()
+                await self._work_ahead.wait()
+                continue
+            gateway, frame, expires = self._arrived.popleft()
+            replies = _replies(self._handler, frame, expires)
+            gateway.send(encode(ReplyFrame(frame.frame_id, replies)))
+            gateway.waiting -= 1
+            await asyncio.sleep(0)  # reads what has come meanwhile
+
+    def _take(self, gateway: "_Gateway", message: bytes) -> None:
+        try:
+            frame = decode_request(message)
         except msgspec.DecodeError as error:
             logger.warning("A gateway sent foreign bytes: %s", error)
-        finally:
-            arrived.put(None)
+            raise LinkError("it sent foreign bytes") from None
+        gateway.waiting += 1
+        if gateway.waiting > FRAMES_WAITING:
+            raise LinkError("it sends frame after frame")
+        now = time.monotonic()
+        sent_s = min(frame.sent_s, now) if self._is_local else now
+        arrival = (gateway, frame, sent_s + frame.budget_ms / 1000)
+        if gateway.early is None:
+            self._arrived.append(arrival)
+            self._work_ahead.set()
+            return
+        gateway.early.append(arrival)
+        if len(gateway.early) == 1:
+            self._introduce(gateway)
 
-    threading.Thread(target=read, name="engine-stream-reader", daemon=True).start()
-    return iter(arrived.get, None)
+    def _introduce(self, gateway: "_Gateway") -> None:
+        """Takes the frames of a new gateway when `before_first` has been called."""
+
+        def introduced(called: asyncio.Future[None]) -> None:
+            if (error := called.exception()) is not None:
+                logger.error("A gateway could not be let in", exc_info=error)
+                gateway.end()
+                return
+            self._arrived.extend(gateway.early or ())
+            gateway.early = None
+            self._work_ahead.set()
+
+        asyncio.get_running_loop().run_in_executor(None, self._before_first).add_done_callback(
+            introduced
+        )
+
+
+class _Gateway(Link):
+    """A gateway at the door, in `connected` as long as it is. `early` are the frames that came before it was
+    introduced, None afterwards; `waiting` counts those that have not been answered."""
+
+    def __init__(
+        self,
+        greeting: bytes,
+        connected: "set[_Gateway]",
+        take: "Callable[[_Gateway, bytes], None]",
+    ) -> None:
+        super().__init__(partial(take, self))
+        self._greeting = greeting
+        self._connected = connected
+        self.early: list[_Arrival] | None = []
+        self.waiting = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._connected.add(self)
+        self.send(self._greeting)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """As `asyncio.Protocol`."""
+        super().connection_lost(error)
+        self._connected.discard(self)
+
+
+_Arrival = tuple[_Gateway, RequestFrame, float]
+"""A frame, whose it is, and the monotonic time at which its last caller gives up."""
 
 
 def _replies(handler: Handler, frame: RequestFrame, expires: float) -> list[Reply]:
     if time.monotonic() > expires:
-        return [ErrorReply("The deadline had passed before the engine was free.")] * len(
-            frame.requests
-        )
+        late = ErrorReply("The deadline had passed before the engine was free.")
+        return [late] * len(frame.requests)
     try:
         return handler(frame.requests)
     except Exception as error:

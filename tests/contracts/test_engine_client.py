@@ -71,7 +71,7 @@ def open_client(request: pytest.FixtureRequest, tmp_path: Path) -> OpenClient:
         client = connect([*away, address])
         yield client
         await client.close()
-        server.stop(0).wait()
+        server.stop(0)
 
     return local if request.param == "local" else over_grpc
 

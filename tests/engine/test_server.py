@@ -19,7 +19,7 @@ from moerec.engine.server import main, remove_stale_socket, run
 from moerec.errors import EngineUnavailableError, SettingsError
 from moerec.settings import Settings
 from moerec.store.sql import open_event_store
-from moerec.transport.client import GrpcEngineClient
+from moerec.transport.client import RemoteEngineClient
 from moerec.transport.frames import (
     InfoReply,
     InfoRequest,
@@ -50,14 +50,14 @@ def settings(bundle: Bundle, tmp_path: Path) -> Settings:
 
 async def ask(settings: Settings, request: Request, patience_s: float = 30.0) -> Reply:
     """Asks until the engine is there."""
-    client = GrpcEngineClient(settings.engine_address)
+    client = RemoteEngineClient(settings.engine_address)
     try:
         return await ask_of(client, request, patience_s)
     finally:
         await client.close()
 
 
-async def ask_of(client: GrpcEngineClient, request: Request, patience_s: float = 30.0) -> Reply:
+async def ask_of(client: RemoteEngineClient, request: Request, patience_s: float = 30.0) -> Reply:
     """Asks until the engine is there, by a connection that stays."""
     deadline = time.monotonic() + patience_s
     while True:
@@ -117,7 +117,7 @@ async def test_an_event_that_nobody_pushed_is_in_the_answer_within_two_seconds(
     thread.start()
     store = open_event_store(settings.database_url)
     # One connection: a new one would have the engine look at once.
-    client = GrpcEngineClient(settings.engine_address)
+    client = RemoteEngineClient(settings.engine_address)
     try:
         request = RecommendRequest("anna", None, 40)
         store.append([Event("e1", UserId("anna"), ItemId("i1"), 1)])

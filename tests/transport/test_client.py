@@ -1,4 +1,4 @@
-"""What the gRPC client adds: shared frames, quick failure while the engine is away, reconnection."""
+"""What the client of a process adds: shared frames, quick failure while the engine is away, reconnection."""
 
 import asyncio
 import contextlib
@@ -8,28 +8,29 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
 import pytest
 import pytest_asyncio
 
 from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
-from moerec.transport.client import FRAMES_IN_FLIGHT, WAITING_LIMIT, GrpcEngineClient
+from moerec.transport.client import FRAMES_IN_FLIGHT, WAITING_LIMIT, RemoteEngineClient
 from moerec.transport.frames import (
     FRAME_LIMIT,
-    METHOD,
+    PROTOCOL,
     ErrorReply,
+    Greeting,
     InfoReply,
     InfoRequest,
     ListReply,
     RecommendRequest,
     Reply,
+    ReplyFrame,
     Request,
+    encode,
 )
-from moerec.transport.server import serve
+from moerec.transport.server import EngineDoor, serve
 
 INFO = InfoReply("toy", 1, 0)
 
@@ -44,13 +45,13 @@ def address(tmp_path: Path) -> str:
 
 
 @pytest_asyncio.fixture
-async def client(address: str) -> AsyncIterator[GrpcEngineClient]:
-    client = GrpcEngineClient(address)
+async def client(address: str) -> AsyncIterator[RemoteEngineClient]:
+    client = RemoteEngineClient(address)
     yield client
     await client.close()
 
 
-async def until_answered(client: GrpcEngineClient, within_s: float) -> None:
+async def until_answered(client: RemoteEngineClient, within_s: float) -> None:
     """Ask until the engine answers again."""
     start = time.perf_counter()
     while True:
@@ -63,7 +64,7 @@ async def until_answered(client: GrpcEngineClient, within_s: float) -> None:
 
 
 async def test_callers_who_wait_together_share_a_frame(
-    address: str, client: GrpcEngineClient
+    address: str, client: RemoteEngineClient
 ) -> None:
     sizes: list[int] = []
 
@@ -75,7 +76,7 @@ async def test_callers_who_wait_together_share_a_frame(
     server = serve(slow, address)
     await client.ask(InfoRequest(), 2.0)
     await asyncio.gather(*(client.ask(InfoRequest(), 5.0) for _ in range(200)))
-    server.stop(0).wait()
+    server.stop(0)
     assert sum(sizes) == 201
     assert max(sizes) == FRAME_LIMIT
     assert len(sizes) <= 20
@@ -91,7 +92,7 @@ async def test_who_comes_soon_after_a_frame_shares_the_next_one(address: str) ->
         return toy(requests)
 
     server = serve(noting, address)
-    client = GrpcEngineClient(address, gather_s=0.5)
+    client = RemoteEngineClient(address, gather_s=0.5)
     try:
         await until_answered(client, 5.0)
         await asyncio.sleep(0.5)
@@ -99,17 +100,17 @@ async def test_who_comes_soon_after_a_frame_shares_the_next_one(address: str) ->
         sizes.clear()
         asked = []
         for _ in range(10):
-            asked.append(asyncio.create_task(client.ask(InfoRequest(), 5.0)))
+            asked.append(asyncio.ensure_future(client.ask(InfoRequest(), 5.0)))
             await asyncio.sleep(0.005)
         await asyncio.gather(*asked)
         assert sizes == [10]
     finally:
         await client.close()
-        server.stop(0).wait()
+        server.stop(0)
 
 
 async def test_an_absent_engine_is_refused_quickly_and_found_when_it_comes(
-    address: str, client: GrpcEngineClient
+    address: str, client: RemoteEngineClient
 ) -> None:
     with pytest.raises(EngineUnavailableError):
         await client.ask(InfoRequest(), 3.0)
@@ -119,11 +120,11 @@ async def test_an_absent_engine_is_refused_quickly_and_found_when_it_comes(
     assert time.perf_counter() - start < 2.0, "it waited for its time limit"
     server = serve(toy, address)
     await until_answered(client, 30.0)
-    server.stop(0).wait()
+    server.stop(0)
 
 
 async def test_what_is_in_flight_fails_at_once_when_the_engine_dies(
-    address: str, client: GrpcEngineClient
+    address: str, client: RemoteEngineClient
 ) -> None:
     busy = threading.Event()
     release = threading.Event()
@@ -134,23 +135,23 @@ async def test_what_is_in_flight_fails_at_once_when_the_engine_dies(
         return toy(requests)
 
     server = serve(hangs, address)
-    asked = asyncio.create_task(client.ask(InfoRequest(), 30.0))
+    asked = asyncio.ensure_future(client.ask(InfoRequest(), 30.0))
     assert await asyncio.to_thread(busy.wait, 3)
     start = time.perf_counter()
-    stopped = server.stop(0)
+    stopped = asyncio.create_task(asyncio.to_thread(server.stop, 0))
     with pytest.raises(EngineUnavailableError):
         await asked
     assert time.perf_counter() - start < 15.0, "it waited for its time limit"
     release.set()
-    await asyncio.to_thread(stopped.wait)
+    await stopped
 
     server = serve(toy, address)
     await until_answered(client, 30.0)
-    server.stop(0).wait()
+    server.stop(0)
 
 
 async def test_an_engine_that_hangs_is_refused_quickly_until_it_answers_again(
-    address: str, client: GrpcEngineClient
+    address: str, client: RemoteEngineClient
 ) -> None:
     """Without the stall watch every request would wait out its deadline for as long as the engine hangs."""
     release = threading.Event()
@@ -167,10 +168,10 @@ async def test_an_engine_that_hangs_is_refused_quickly_until_it_answers_again(
     await asyncio.sleep(1.5)
     await until_answered(client, 30.0)
     release.set()
-    server.stop(0).wait()
+    server.stop(0)
 
 
-async def test_each_caller_gives_up_at_its_own_time(address: str, client: GrpcEngineClient) -> None:
+async def test_each_caller_gives_up_at_its_own_time(address: str, client: RemoteEngineClient) -> None:
     """One timer serves all callers: the next deadline may be before the one that it was set for."""
     release = threading.Event()
 
@@ -181,7 +182,7 @@ async def test_each_caller_gives_up_at_its_own_time(address: str, client: GrpcEn
 
     server = serve(hangs, address)
     await client.ask(InfoRequest(), 2.0)
-    patient = asyncio.create_task(client.ask(RecommendRequest("u", None, 1), 30.0))
+    patient = asyncio.ensure_future(client.ask(RecommendRequest("u", None, 1), 30.0))
     await asyncio.sleep(0)
     for _ in range(2):
         with pytest.raises(EngineUnavailableError, match="within 30 ms"):
@@ -189,10 +190,10 @@ async def test_each_caller_gives_up_at_its_own_time(address: str, client: GrpcEn
     assert not patient.done()
     release.set()
     assert await patient == INFO
-    server.stop(0).wait()
+    server.stop(0)
 
 
-class Stubborn(GrpcEngineClient):
+class Stubborn(RemoteEngineClient):
     """Its connection swallows the first cancellation."""
 
     async def _stay_connected(self) -> None:
@@ -215,12 +216,12 @@ ENGINE_PROCESS = """
 import sys
 from moerec.transport.frames import InfoReply
 from moerec.transport.server import serve
-serve(lambda requests: [InfoReply("toy", 1, 0)] * len(requests), sys.argv[1]).wait_for_termination()
+serve(lambda requests: [InfoReply("toy", 1, 0)] * len(requests), sys.argv[1]).wait()
 """
 
 
 async def test_a_stopped_engine_process_is_refused_quickly_and_a_killed_one_at_once(
-    address: str, client: GrpcEngineClient
+    address: str, client: RemoteEngineClient
 ) -> None:
     """A stopped process accepts connections (the kernel does) and answers none of them."""
     engine = subprocess.Popen([sys.executable, "-c", ENGINE_PROCESS, address])
@@ -249,7 +250,7 @@ async def test_a_stopped_engine_process_is_refused_quickly_and_a_killed_one_at_o
 
 
 async def test_a_frame_whose_budget_ran_out_is_not_computed(
-    address: str, client: GrpcEngineClient
+    address: str, client: RemoteEngineClient
 ) -> None:
     seen: list[Request] = []
 
@@ -259,14 +260,14 @@ async def test_a_frame_whose_budget_ran_out_is_not_computed(
         return [ListReply([], [])] * len(requests)
 
     server = serve(slow, address)
-    first = asyncio.create_task(client.ask(RecommendRequest("first", None, 1), 2.0))
+    first = asyncio.ensure_future(client.ask(RecommendRequest("first", None, 1), 2.0))
     while not seen:
         await asyncio.sleep(0.01)
     with pytest.raises(EngineUnavailableError, match="within 20 ms"):
         await client.ask(RecommendRequest("late", None, 1), 0.02)
     await first
     assert await client.ask(RecommendRequest("next", None, 1), 2.0) == ListReply([], [])
-    server.stop(0).wait()
+    server.stop(0)
     assert [request.user_id for request in seen if isinstance(request, RecommendRequest)] == [
         "first",
         "next",
@@ -274,8 +275,8 @@ async def test_a_frame_whose_budget_ran_out_is_not_computed(
 
 
 async def hanging(
-    address: str, client: GrpcEngineClient
-) -> tuple[grpc.Server, threading.Event, list[asyncio.Task[Reply]]]:
+    address: str, client: RemoteEngineClient
+) -> tuple[EngineDoor, threading.Event, list[asyncio.Future[Reply]]]:
     """An engine that answers when the event is set, and callers who fill all frames that may be under way."""
     release = threading.Event()
 
@@ -285,92 +286,151 @@ async def hanging(
 
     server = serve(hangs, address)
     full = FRAMES_IN_FLIGHT * FRAME_LIMIT
-    asked = [asyncio.create_task(client.ask(InfoRequest(), 20.0)) for _ in range(full)]
+    asked = [asyncio.ensure_future(client.ask(InfoRequest(), 20.0)) for _ in range(full)]
     await asyncio.sleep(0.3)
     return server, release, asked
 
 
 async def test_more_waiting_callers_than_the_limit_are_refused_at_once(
-    address: str, client: GrpcEngineClient
+    address: str, client: RemoteEngineClient
 ) -> None:
     server, release, asked = await hanging(address, client)
-    asked += [asyncio.create_task(client.ask(InfoRequest(), 20.0)) for _ in range(WAITING_LIMIT)]
+    asked += [asyncio.ensure_future(client.ask(InfoRequest(), 20.0)) for _ in range(WAITING_LIMIT)]
     await asyncio.sleep(0)
     with pytest.raises(EngineUnavailableError, match="wait for the engine already"):
         await client.ask(InfoRequest(), 20.0)
     release.set()
     assert len(await asyncio.gather(*asked)) == FRAMES_IN_FLIGHT * FRAME_LIMIT + WAITING_LIMIT
-    server.stop(0).wait()
+    server.stop(0)
 
 
-async def test_who_gave_up_does_not_wait_any_more(address: str, client: GrpcEngineClient) -> None:
+async def test_who_gave_up_does_not_wait_any_more(address: str, client: RemoteEngineClient) -> None:
     """While an engine hung, the callers that had given up stayed in the queue: they were looked through
     at each deadline of another, and counted as waiting."""
     server, release, asked = await hanging(address, client)
-    short = [asyncio.create_task(client.ask(InfoRequest(), 0.1)) for _ in range(WAITING_LIMIT)]
+    short = [asyncio.ensure_future(client.ask(InfoRequest(), 0.1)) for _ in range(WAITING_LIMIT)]
     for outcome in await asyncio.gather(*short, return_exceptions=True):
         assert isinstance(outcome, EngineTooSlowError)
     with pytest.raises(EngineTooSlowError):
         await client.ask(InfoRequest(), 0.1)
     release.set()
     assert len(await asyncio.gather(*asked)) == FRAMES_IN_FLIGHT * FRAME_LIMIT
-    server.stop(0).wait()
+    server.stop(0)
 
 
 async def test_who_has_little_time_is_not_kept_for_others(address: str) -> None:
     """A deadline shorter than the pause between frames passed before the frame left."""
     server = serve(toy, address)
-    client = GrpcEngineClient(address, gather_s=30.0)
+    client = RemoteEngineClient(address, gather_s=30.0)
     try:
         await until_answered(client, 5.0)
         assert await client.ask(InfoRequest(), 2.0)
     finally:
         await client.close()
-        server.stop(0).wait()
+        server.stop(0)
 
 
-def foreign_engine(address: str, answer: Callable[[bytes], bytes]) -> grpc.Server:
-    def stream(frames: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        context.send_initial_metadata(())
-        for frame in frames:
-            yield answer(frame)
+@contextlib.asynccontextmanager
+async def foreign_engine(address: str, said: bytes) -> AsyncIterator[None]:
+    """Somebody who says this, whatever is asked, and hangs up at the end."""
+    writers: list[asyncio.StreamWriter] = []
 
-    server = grpc.server(ThreadPoolExecutor(4))
-    service, method = METHOD.removeprefix("/").split("/")
-    handlers = {method: grpc.stream_stream_rpc_method_handler(stream)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-    server.add_insecure_port(address)
-    server.start()
-    return server
+    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        writer.write(said)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.close()
+
+    server = await asyncio.start_unix_server(speak, address.removeprefix("unix:"))
+    yield
+    server.close()
+    for writer in writers:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
-async def test_foreign_bytes_end_the_stream_and_not_the_client(
-    address: str, client: GrpcEngineClient
+def message(data: bytes) -> bytes:
+    """With its length before it."""
+    return len(data).to_bytes(4, "little") + data
+
+
+GREETING = message(encode(Greeting(PROTOCOL, "toy")))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (message(b"\xc1 not a frame"), "foreign bytes"),
+        (message(encode(Greeting("moerec 9", "toy"))), "it speaks 'moerec 9' and not 'moerec 1'"),
+        (GREETING * 2, "before it is asked"),
+        (b"", "hung up"),
+        (GREETING, "ended the connection"),
+        (GREETING + b"\xff" * 9, "announced a message of 4294967295 bytes"),
+    ],
+)
+async def test_who_breaks_the_rules_is_away_until_an_engine_is_there(
+    address: str, client: RemoteEngineClient, said: bytes, reason: str
 ) -> None:
-    server = foreign_engine(address, lambda _: b"\xc1 not a frame")
-    with pytest.raises(EngineUnavailableError, match="foreign bytes"):
+    async with foreign_engine(address, said):
+        with pytest.raises(EngineAwayError, match=reason):
+            await client.ask(InfoRequest(), 2.0)
+    server = serve(toy, address)
+    await until_answered(client, 30.0)
+    server.stop(0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(b"\xc1 not a frame", "foreign bytes"), (encode(ReplyFrame(99, [])), "nothing we asked")],
+)
+async def test_answers_that_are_none_end_the_connection(
+    address: str, client: RemoteEngineClient, answer: bytes, reason: str
+) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GREETING)
+        await reader.readexactly(4)
+        writer.write(message(answer))
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_unix_server(speak, address.removeprefix("unix:"))
+    with pytest.raises(EngineAwayError, match=reason):
         await client.ask(InfoRequest(), 2.0)
-    server.stop(0).wait()
+    await client.close()
+    server.close()
+    await asyncio.sleep(0.05)
+
+
+async def test_an_engine_over_tcp(unused_tcp_port: int) -> None:
+    address = f"127.0.0.1:{unused_tcp_port}"
+    server = serve(toy, address)
+    client = RemoteEngineClient(address)
+    assert await client.ask(InfoRequest(), 5.0) == INFO
+    await client.close()
+    server.stop(0)
 
 
 async def test_a_handler_that_returns_too_few_replies_fails_the_frame(
-    address: str, client: GrpcEngineClient
+    address: str, client: RemoteEngineClient
 ) -> None:
     server = serve(lambda _: [], address)
     with pytest.raises(EngineUnavailableError, match="nothing we asked"):
         await client.ask(InfoRequest(), 2.0)
-    server.stop(0).wait()
+    server.stop(0)
 
 
 async def test_a_handler_that_raises_answers_each_request_of_the_frame(
-    address: str, client: GrpcEngineClient
+    address: str, client: RemoteEngineClient
 ) -> None:
     def broken(requests: list[Request]) -> list[Reply]:
         raise KeyError("x")
 
     server = serve(broken, address)
     replies = await asyncio.gather(*(client.ask(InfoRequest(), 2.0) for _ in range(5)))
-    server.stop(0).wait()
+    server.stop(0)
     assert replies == [ErrorReply("KeyError: 'x'")] * 5
 
 
@@ -385,14 +445,14 @@ async def test_an_engine_with_another_bundle_is_away_until_it_serves_the_same(
         asked.extend(requests)
         return toy(requests)
 
-    client = GrpcEngineClient(address, "own")
+    client = RemoteEngineClient(address, "own")
     server = serve(other, address, version=version)
     for _ in range(2):
         with pytest.raises(EngineAwayError, match=f"serves {named}, this gateway own"):
             await client.ask(InfoRequest(), 30.0)
-    server.stop(0).wait()
+    server.stop(0)
     assert not asked
     server = serve(toy, address, version="own")
     await until_answered(client, 30.0)
     await client.close()
-    server.stop(0).wait()
+    server.stop(0)

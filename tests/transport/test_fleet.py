@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
-from moerec.transport.client import EngineClient, GrpcEngineClient
+from moerec.transport.client import EngineClient, RemoteEngineClient
 from moerec.transport.fleet import EngineFleet, connect
 from moerec.transport.frames import (
     EventPush,
@@ -37,7 +37,10 @@ class Scripted:
     def engines(self) -> Mapping[str, EngineClient]:
         return {self.name: self}
 
-    async def ask(self, request: Request, timeout_s: float) -> Reply:
+    def ask(self, request: Request, timeout_s: float) -> asyncio.Future[Reply]:
+        return asyncio.ensure_future(self._ask(request, timeout_s))
+
+    async def _ask(self, request: Request, timeout_s: float) -> Reply:
         self.patience.append(timeout_s)
         self.asked.append(request)
         await asyncio.sleep(self.takes_s)
@@ -160,7 +163,7 @@ async def test_what_belongs_to_nobody_goes_to_the_least_busy(
     fleet: EngineFleet, engines: dict[str, Scripted]
 ) -> None:
     engines["a:1"].takes_s = engines["c:1"].takes_s = 0.5
-    slow = [asyncio.create_task(fleet.ask(SimilarRequest("i", 1), 1.0)) for _ in range(3)]
+    slow = [asyncio.ensure_future(fleet.ask(SimilarRequest("i", 1), 1.0)) for _ in range(3)]
     await asyncio.sleep(0.1)
     assert {await answered_by(fleet, SimilarRequest("i", 1)) for _ in range(5)} == {"b:1"}
     await asyncio.gather(*slow)
@@ -212,6 +215,6 @@ async def test_all_are_closed_together(fleet: EngineFleet, engines: dict[str, Sc
 
 async def test_one_address_needs_no_fleet() -> None:
     alone, several = connect(["unix:a"]), connect(["unix:a", "unix:b"])
-    assert isinstance(alone, GrpcEngineClient)
+    assert isinstance(alone, RemoteEngineClient)
     assert isinstance(several, EngineFleet)
     assert (list(alone.engines()), list(several.engines())) == (["unix:a"], ["unix:a", "unix:b"])

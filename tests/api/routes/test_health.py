@@ -8,7 +8,7 @@ import httpx
 from moerec.api.routes.health import engine_labels
 from moerec.errors import StorageError
 from moerec.store.sql import SqlEventStore, open_event_store
-from moerec.transport.client import GrpcEngineClient, LocalEngineClient
+from moerec.transport.client import RemoteEngineClient, LocalEngineClient
 from moerec.transport.fleet import EngineFleet
 from moerec.transport.server import serve
 from tests.api.toy import ToyEngine, gateway, toy_bundle, toy_gateway
@@ -50,7 +50,7 @@ def fleet(folder: Path, **others: ToyEngine) -> EngineFleet:
     away = f"unix:{folder}/away.sock"
     return EngineFleet(
         {
-            away: GrpcEngineClient(away),
+            away: RemoteEngineClient(away),
             "unix:there.sock": LocalEngineClient(engine),
             **{f"unix:{name}.sock": LocalEngineClient(other) for name, other in others.items()},
         }
