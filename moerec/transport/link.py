@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
 MESSAGE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
@@ -57,8 +57,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's
-        self._transport = transport
+        # A stream's; those of uvloop are no subclass.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """As `asyncio.Protocol`."""

@@ -59,12 +59,6 @@ QUERIES = st.one_of(
 Ways = tuple[httpx.Client, httpx.Client]
 
 
-def take_long_way(app: FastAPI) -> None:
-    """From now on, and from the start on if it has not started."""
-    app.state.short_way.close()
-    app.state.short_way.open = lambda _gateway: None
-
-
 @contextmanager
 def two_ways(folder: Path, **more: Any) -> Iterator[Ways]:
     """Two gateways over one bundle, of which the second has no short way."""
@@ -83,9 +77,7 @@ def two_ways(folder: Path, **more: Any) -> Iterator[Ways]:
         )
         return create_app(chosen, bundle=bundle, engine=LocalEngineClient(engine))
 
-    long = app("long")
-    take_long_way(long)
-    with running(app("short")) as one, running(long) as other:
+    with running(app("short")) as one, running(app("long"), short_way=False) as other:
         yield one, other
 
 
@@ -248,9 +240,7 @@ def test_an_event_that_the_store_refuses(tmp_path: Path) -> None:
             bundle=toy_bundle(tmp_path / f"bundle-{name}"),
             engine=LocalEngineClient(ToyEngine("toy")),
         )
-        if name == "long":
-            take_long_way(app)
-        with running(app) as way:
+        with running(app, short_way=name == "short") as way:
             for file in (tmp_path / name).glob("events.db*"):
                 file.unlink()
             (tmp_path / name / "events.db").mkdir()
@@ -366,6 +356,3 @@ def test_plain_requests_take_the_short_way(tmp_path: Path) -> None:
             assert client.post("/v1/recommendations", json=asked).status_code == 200
         assert client.get("/v1/users/ann/recommendations?max_experts=1").status_code == 404
         assert client.get("/v1/users/ann/recommendations?k=0").status_code == 404
-        take_long_way(app)
-        assert client.post("/v1/events", json=event).status_code == 404
-        assert client.get("/v1/users/ann/recommendations").status_code == 404

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from moerec.api.main import create_app, make_server
 from moerec.artifacts.bundle import (
@@ -126,10 +127,10 @@ class ToyEngine:
 
 
 @contextmanager
-def running(app: FastAPI) -> Iterator[httpx.Client]:
-    """A real uvicorn on a free port, and a client for it."""
+def running(app: FastAPI, *, short_way: bool = True) -> Iterator[httpx.Client]:
+    """A real uvicorn on a free port, with the gateway's own protocol or without, and a client for it."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = make_server(app, 5, app.state.front_door)
+    server = make_server(app, 5, app.state.front_door if short_way else HttpToolsProtocol)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

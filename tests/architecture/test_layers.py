@@ -44,7 +44,7 @@ ONLY_IN = {
     "numba": ("engine/",),
     "torch": ("models/", "training/", "engine/", "evaluation/", "recommender.py"),
     "scipy": ("evaluation/", "training/"),
-    "grpc": ("transport/", "engine/"),
+    "uvicorn": ("api/main.py", "api/protocol.py"),
     "safetensors": ("artifacts/",),
     "fastapi_swagger": ("api/",),
     "matplotlib": ("evaluation/page/", "loadtest/plot.py"),

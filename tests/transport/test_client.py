@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import uvloop
 
 from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
 from moerec.transport.client import FRAMES_IN_FLIGHT, WAITING_LIMIT, RemoteEngineClient
@@ -171,7 +172,9 @@ async def test_an_engine_that_hangs_is_refused_quickly_until_it_answers_again(
     server.stop(0)
 
 
-async def test_each_caller_gives_up_at_its_own_time(address: str, client: RemoteEngineClient) -> None:
+async def test_each_caller_gives_up_at_its_own_time(
+    address: str, client: RemoteEngineClient
+) -> None:
     """One timer serves all callers: the next deadline may be before the one that it was set for."""
     release = threading.Event()
 
@@ -402,6 +405,20 @@ async def test_answers_that_are_none_end_the_connection(
     await client.close()
     server.close()
     await asyncio.sleep(0.05)
+
+
+def test_the_event_loop_of_the_gateway(address: str) -> None:
+    """uvicorn runs uvloop where it is installed, whose transports are other classes: the client took none."""
+
+    async def ask() -> Reply:
+        client = RemoteEngineClient(address)
+        reply = await client.ask(InfoRequest(), 5.0)
+        await client.close()
+        return reply
+
+    server = serve(toy, address)
+    assert uvloop.run(ask()) == INFO
+    server.stop(5)
 
 
 async def test_an_engine_over_tcp(unused_tcp_port: int) -> None:

@@ -1,0 +1,190 @@
+"""A connection to the gateway as bytes: what HTTP asks of it, whichever way a request takes."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.api.toy import ToyEngine, toy_gateway
+
+LIST = b"GET /v1/users/ann/recommendations?k=2 HTTP/1.1\r\nHost: x\r\n"
+LIVE = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+END = b"\r\n"
+
+
+def event(number: int) -> bytes:
+    body = b'{"user_id": "ann", "item_id": "i%d"}' % number
+    head = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+class Wire:
+    """A connection, by hand."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        address = (client.base_url.host, client.base_url.port or 80)
+        self.socket = socket.create_connection(address, timeout=10)
+
+    def send(self, *requests: bytes) -> None:
+        self.socket.sendall(b"".join(requests))
+
+    def answers(self, count: int) -> Iterator[tuple[int, dict[str, str], bytes]]:
+        """Status, headers and body of so many."""
+        for _ in range(count):
+            response = HTTPResponse(self.socket, method="GET")
+            response.begin()
+            yield response.status, dict(response.getheaders()), response.read()
+
+    def rest(self) -> bytes:
+        """Everything until the other side closes."""
+        return b"".join(iter(lambda: self.socket.recv(65536), b""))
+
+
+@pytest.fixture
+def wire(client: httpx.Client) -> Iterator[Wire]:
+    wire = Wire(client)
+    yield wire
+    wire.socket.close()
+
+
+def test_a_connection_serves_one_request_after_the_other(wire: Wire) -> None:
+    for request, status in ((LIST + END, 200), (event(1), 202), (LIVE + END, 200)) * 2:
+        wire.send(request)
+        ((found, headers, body),) = wire.answers(1)
+        assert found == status, body
+        assert len(headers["x-request-id"]) == 32
+        assert "date" in headers
+
+
+def test_requests_that_are_sent_at_once_are_answered_in_their_order(
+    wire: Wire, engine: ToyEngine
+) -> None:
+    """Plain ones are answered when their lists are there, others at once: none may overtake another."""
+    engine.sleep_s = 0.05
+    ids = [b"X-Request-Id: %d\r\n\r\n" % number for number in range(6)]
+    both = (LIST, LIVE, LIST, LIST, LIVE, LIVE)
+    wire.send(*(request + own_id for request, own_id in zip(both, ids, strict=True)))
+    text = b""
+    while text.count(b"x-request-id") < 6:
+        text += wire.socket.recv(65536)
+    places = [text.index(b"x-request-id: %d\r\n" % number) for number in range(6)]
+    assert places == sorted(places)
+
+
+def test_a_body_that_comes_later_than_its_head(wire: Wire) -> None:
+    head, _, body = event(2).partition(END + END)
+    for piece in (head[:40], head[40:] + END + END, body[:9], body[9:]):
+        wire.send(piece)
+        time.sleep(0.02)
+    ((status, _, _),) = wire.answers(1)
+    assert status == 202
+
+
+@pytest.mark.parametrize("more", [b"Connection: close\r\n", b""])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_the_connection_is_closed_where_the_client_wants_it(
+    wire: Wire, more: bytes, version: bytes
+) -> None:
+    wire.send(LIST.replace(b"1.1", version) + more + END)
+    if more or version == b"1.0":
+        answer = wire.rest()
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"connection: close\r\n" in answer
+    else:
+        ((status, headers, _),) = wire.answers(1)
+        assert status == 200
+        assert "connection" not in headers
+
+
+def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(wire: Wire) -> None:
+    head, _, body = event(3).partition(END + END)
+    wire.send(head + END + b"Expect: 100-continue" + END + END)
+    assert wire.socket.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    wire.send(body)
+    ((status, _, _),) = wire.answers(1)
+    assert status == 202
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        LIST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        LIST + b"Content-Length: 0\r\n\r\n",
+        LIST + b"Content-Length: 2\r\n\r\n{}",
+        LIST + b"Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+        LIST.replace(b"/v1", b"http://x/v1") + END,
+        LIST.replace(b"ann", b"%61nn") + END,
+    ],
+)
+def test_unusual_ways_to_ask_for_a_list(wire: Wire, request_: bytes) -> None:
+    wire.send(request_)
+    ((status, _, body),) = wire.answers(1)
+    assert status == 200
+    assert b'"items":' in body
+
+
+@pytest.mark.parametrize("line", [b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
+def test_what_is_no_http_is_refused(wire: Wire, line: bytes) -> None:
+    wire.send(line)
+    assert wire.rest().startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+def test_a_long_body_is_read_to_its_end(client: httpx.Client) -> None:
+    """uvicorn stops reading at 64 KiB until somebody takes the beginning: the short way would hang."""
+    history = ["x" * 250] * 400 + ["i1"]
+    answer = client.post("/v1/recommendations", json={"history": history})
+    assert answer.json()["fallback"] is None
+
+
+def test_who_leaves_before_the_answer_disturbs_nobody(
+    client: httpx.Client, engine: ToyEngine
+) -> None:
+    engine.sleep_s = 0.1
+    for request in (LIST + END, event(4)):
+        leaving = Wire(client)
+        leaving.send(request)
+        leaving.socket.close()
+    engine.sleep_s = 0.0
+    assert client.get("/v1/users/ann/recommendations").status_code == 200
+
+
+@contextmanager
+def stopping(folder: Path) -> Iterator[tuple[httpx.Client, ToyEngine, threading.Event]]:
+    """A gateway that is told to stop when the event is set."""
+    stop, started = threading.Event(), threading.Event()
+    found: list[tuple[httpx.Client, ToyEngine]] = []
+
+    def live() -> None:
+        with toy_gateway(folder) as both:
+            found.append(both)
+            started.set()
+            stop.wait(20)
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    assert started.wait(20)
+    yield *found[0], stop
+    stop.set()
+    thread.join()
+
+
+def test_a_list_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
+    with stopping(tmp_path) as (client, engine, stop):
+        engine.sleep_s = 0.5
+        connection = HTTPConnection(str(client.base_url.host), client.base_url.port, timeout=10)
+        asked = len(engine.asked)
+        connection.request("GET", "/v1/users/ann/recommendations")
+        while len(engine.asked) == asked:
+            time.sleep(0.01)
+        stop.set()
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert answer.getheader("connection") == "close"
+        answer.read()
+        connection.close()
