@@ -34,7 +34,8 @@ async def counted(client: RemoteEngineClient) -> tuple[float, float]:
         except EngineUnavailableError:
             await asyncio.sleep(0.05)
             continue
-        assert isinstance(reply, InfoReply)
+        if not isinstance(reply, InfoReply):
+            sys.exit(f"the engine answers {reply}")
         return reply.counters["frames"], reply.counters["requests"]
 
 

@@ -8,7 +8,7 @@ import httpx
 from moerec.api.routes.health import engine_labels
 from moerec.errors import StorageError
 from moerec.store.sql import SqlEventStore, open_event_store
-from moerec.transport.client import RemoteEngineClient, LocalEngineClient
+from moerec.transport.client import LocalEngineClient, RemoteEngineClient
 from moerec.transport.fleet import EngineFleet
 from moerec.transport.server import serve
 from tests.api.toy import ToyEngine, gateway, toy_bundle, toy_gateway
@@ -94,7 +94,7 @@ def test_answers_never_come_from_an_engine_with_another_bundle(tmp_path: Path) -
             assert answer["fallback"] is None
         told = client.get("/readyz").json()["engines"]
     for server in servers:
-        server.stop(0).wait()
+        server.stop(0)
     assert not engines["other"].asked
     assert "serves other" in told["1"]
 
