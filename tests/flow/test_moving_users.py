@@ -44,7 +44,7 @@ class Reachable:
     async def __call__(self) -> AsyncIterator[None]:
         server = serve(self.engine.answer, self.address, self.follower.try_to_catch_up)
         yield
-        await asyncio.to_thread(server.stop(0).wait)
+        await asyncio.to_thread(server.stop, 0)
 
 
 async def test_who_moved_and_came_back_sees_what_was_stored_meanwhile(
