@@ -1,26 +1,23 @@
 """How events get into the tables: statements that are compiled once, and run by the driver itself.
 
-A group of one event is seven statements. SQLAlchemy prepares each of them anew when it runs it, which costs
-twenty times what SQLite needs for its work; so it says here what they are, once, and no more.
+A group of known users' events is five statements, however many they are. SQLAlchemy prepares each of them
+anew when it runs it, which costs twenty times what SQLite needs for its work; so it says here what they are,
+once, and no more.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Dialect, Select, bindparam, insert, select, update
+from sqlalchemy import Dialect, Select, Text, bindparam, insert, select, union_all, update
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.sql.expression import ClauseElement
 
 from moerec.store.interfaces import Appended
-from moerec.store.tables import STORED, events, store_state, stored, users
-from moerec.types import Event, StoredEvent, UserId
+from moerec.store.tables import events, store_state, stored, users
+from moerec.types import Event, StoredEvent
 
-LOOKUP_CHUNK: Final = 1024
-
-_BY_IDS = STORED.where(events.c.event_id.in_(bindparam("ids", expanding=True)))
-_USERS = select(users.c.user_id, users.c.user_key, users.c.last_number).where(
-    users.c.user_id.in_(bindparam("ids", expanding=True))
-)
+LOOKUP_CHUNK: Final = 256
+"""Events in one look-up: SQLite takes at most 500 parts of a union."""
 
 
 class Appending:
@@ -28,11 +25,13 @@ class Appending:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._by_ids: dict[tuple[Select[*tuple[Any, ...]], int], str] = {}
+        self._look_ups: dict[int, str] = {}
         self._last = self._text(select(store_state.c.last_table_number).with_for_update())
         self._insert_event = self._text(insert(events))
         self._insert_user = self._text(
-            insert(users).values(user_id=bindparam("id"), last_number=bindparam("last"))
+            insert(users)
+            .values(user_id=bindparam("id"), last_number=bindparam("last"))
+            .returning(users.c.user_key)
         )
         self._set_user = self._text(
             update(users)
@@ -44,82 +43,105 @@ class Appending:
     def append(self, cursor: DBAPICursor, events_in: Sequence[Event]) -> list[Appended]:
         """Stores the events, at least one; what became of each."""
         cursor.execute(self._last)
-        ((last,),) = cursor.fetchall()
-        known = {
-            row[0]: stored(row)
-            for row in self._rows(cursor, _BY_IDS, [event_in.event_id for event_in in events_in])
-        }
-        fresh: dict[str, Event] = {}
-        for event_in in events_in:
-            if event_in.event_id not in known:
-                fresh.setdefault(event_in.event_id, event_in)
-        inserted = self._insert(cursor, list(fresh.values()), last) if fresh else {}
-        results: list[Appended] = []
-        for event_in in events_in:
-            new = inserted.pop(event_in.event_id, None)
-            if new is None:
-                results.append(_again(event_in, known[event_in.event_id]))
-            else:
-                known[event_in.event_id] = new
-                results.append(Appended(event_in.event_id, new.user_number, new.table_number))
-        return results
-
-    def _insert(self, cursor: DBAPICursor, fresh: list[Event], last: int) -> dict[str, StoredEvent]:
-        """Stores events that are not in the table yet; returns them by event id."""
-        numbers = self._numbers(cursor, {event_in.user_id for event_in in fresh})
-        inserted: dict[str, StoredEvent] = {}
+        ((table_number,),) = cursor.fetchall()
+        numbers, known = self._look_up(cursor, events_in)
         rows: list[tuple[object, ...]] = []
-        for table_number, one in enumerate(fresh, start=last + 1):
+        results: list[Appended] = []
+        for one in events_in:
+            before = known.get(one.event_id)
+            if before is not None:
+                results.append(_again(one, before))
+                continue
+            table_number += 1
             numbered = numbers[one.user_id]
             numbered[1] += 1
             key, number = numbered
-            rows.append(
-                (
-                    table_number,
-                    one.event_id,
-                    key,
-                    number,
-                    one.timestamp_ms,
-                    one.item_id,
-                    one.type,
-                    one.value,
-                )
-            )
-            inserted[one.event_id] = StoredEvent(one, number, table_number)
-        cursor.executemany(self._insert_event, rows)
-        cursor.executemany(self._set_user, [(last, key) for key, last in numbers.values()])
-        cursor.execute(self._set_last, (last + len(rows),))
-        return inserted
+            rows.append(_row(one, table_number, key, number))
+            known[one.event_id] = StoredEvent(one, number, table_number)
+            results.append(Appended(one.event_id, number, table_number))
+        if rows:
+            cursor.executemany(self._insert_event, rows)
+            cursor.executemany(self._set_user, [(last, key) for key, last in numbers.values()])
+            cursor.execute(self._set_last, (table_number,))
+        return results
 
-    def _numbers(self, cursor: DBAPICursor, user_ids: set[UserId]) -> dict[str, list[int]]:
-        """Key and last number of each user; new users get a row."""
-        ordered = sorted(user_ids)
-        found = {row[0]: [row[1], row[2]] for row in self._rows(cursor, _USERS, ordered)}
-        missing = [user_id for user_id in ordered if user_id not in found]
-        if missing:
-            cursor.executemany(self._insert_user, [(user_id, 0) for user_id in missing])
-            for row in self._rows(cursor, _USERS, missing):
-                found[row[0]] = [row[1], row[2]]
-        return found
+    def _look_up(
+        self, cursor: DBAPICursor, events_in: Sequence[Event]
+    ) -> tuple[dict[str, list[int]], dict[str, StoredEvent]]:
+        """Key and last number of each user with a new event, who gets a row if missing; the events known."""
+        numbers: dict[str, list[int]] = {}
+        known: dict[str, StoredEvent] = {}
+        for user_id, key, last, *before in self._found(cursor, events_in):
+            if before[0] is not None:
+                known[before[0]] = stored(before)
+            elif user_id not in numbers:
+                if key is None:
+                    cursor.execute(self._insert_user, (user_id, 0))
+                    ((key,),) = cursor.fetchall()
+                numbers[user_id] = [key, last or 0]
+        return numbers, known
 
-    def _rows(
-        self, cursor: DBAPICursor, statement: Select[*tuple[Any, ...]], ids: Sequence[str]
-    ) -> Iterator[Sequence[Any]]:
-        """The rows of a statement about ids."""
-        for start in range(0, len(ids), LOOKUP_CHUNK):
-            chunk = ids[start : start + LOOKUP_CHUNK]
-            # Few different lengths, and so few different texts: the first id may be said again.
+    def _found(self, cursor: DBAPICursor, events_in: Sequence[Event]) -> Iterator[Sequence[Any]]:
+        """What the tables say of the events' users and ids: rows of `_look_up_of`, some of them twice."""
+        for start in range(0, len(events_in), LOOKUP_CHUNK):
+            chunk = events_in[start : start + LOOKUP_CHUNK]
+            # Few different lengths, and so few different texts: the first event may be said again.
             size = 1 << (len(chunk) - 1).bit_length()
-            text = self._by_ids.get((statement, size))
+            text = self._look_ups.get(size)
             if text is None:
-                text = self._text(statement.params(ids=[""] * size))
-                self._by_ids[statement, size] = text
-            cursor.execute(text, (*chunk, *[chunk[0]] * (size - len(chunk))))
+                text = self._look_ups[size] = self._text(_look_up_of(size))
+            asked: list[str] = []
+            for one in (*chunk, *[chunk[0]] * (size - len(chunk))):
+                asked += (one.event_id, one.user_id)
+            cursor.execute(text, asked)
             yield from cursor.fetchall()
 
     def _text(self, statement: ClauseElement) -> str:
-        options = {"render_postcompile": True}
-        return str(statement.compile(dialect=self._dialect, compile_kwargs=options))
+        return str(statement.compile(dialect=self._dialect))
+
+
+def _look_up_of(size: int) -> Select[*tuple[Any, ...]]:
+    """Of so many pairs of an event's and a user's id: the user's row, and the event that has this id."""
+    pairs = [
+        select(
+            bindparam(f"event{n}", type_=Text).label("event_id"),
+            bindparam(f"user{n}", type_=Text).label("user_id"),
+        )
+        for n in range(size)
+    ]
+    asked = union_all(*pairs).cte("asked")
+    owners = users.alias("owners")
+    return select(
+        asked.c.user_id,
+        users.c.user_key,
+        users.c.last_number,
+        events.c.event_id,
+        owners.c.user_id,
+        events.c.item_id,
+        events.c.timestamp_ms,
+        events.c.type,
+        events.c.value,
+        events.c.user_number,
+        events.c.table_number,
+    ).select_from(
+        asked.outerjoin(users, users.c.user_id == asked.c.user_id)
+        .outerjoin(events, events.c.event_id == asked.c.event_id)
+        .outerjoin(owners, owners.c.user_key == events.c.user_key)
+    )
+
+
+def _row(one: Event, table_number: int, user_key: int, user_number: int) -> tuple[object, ...]:
+    """A row of `events`, in the order of its columns."""
+    return (
+        table_number,
+        one.event_id,
+        user_key,
+        user_number,
+        one.timestamp_ms,
+        one.item_id,
+        one.type,
+        one.value,
+    )
 
 
 def _again(event_in: Event, before: StoredEvent) -> Appended:
