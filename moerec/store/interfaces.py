@@ -1,4 +1,7 @@
-"""What is remembered, as small interfaces. All calls block: async callers go through a thread."""
+"""What is remembered, as small interfaces.
+
+All calls but `append_at_once` block: async callers go through a thread.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,6 +77,18 @@ class EventStore(UserEvents, Protocol):
         A user's events are numbered 1, 2, 3 ... without holes in the order of arrival, and likewise
         the whole table. Idempotent by `event_id`, also within one call.
         """
+        ...
+
+    def append_at_once(self, events: Sequence[Event]) -> list[Appended] | None:
+        """As `append`, for a caller who cannot wait: an event loop.
+
+        None, and nothing is stored, if there is something to wait for: another writer, or a disk or a
+        network that has to answer before the events are durable. A store may answer so always.
+        """
+        ...
+
+    def checkpoint(self) -> None:
+        """Does what `append_at_once` leaves for later; due every few thousand events. Blocks."""
         ...
 
     def since(self, table_number: int, limit: int) -> list[StoredEvent]:

@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from moerec.errors import SettingsError, StorageError
 from moerec.store.appending import Appending
+from moerec.store.at_once import AtOnce
 from moerec.store.bulk import NewHistory, insert_histories
 from moerec.store.interfaces import Appended, PastRow, StoreCounts
 from moerec.store.tables import (
@@ -98,11 +99,13 @@ class SqlEventStore:
         self._readers = create_engine(url, pool_size=4, max_overflow=4)
         self._writers = create_engine(url, pool_size=1, max_overflow=0)
         self._past = str(_PAST.compile(dialect=self._readers.dialect))
-        synchronous = "FULL" if durability == "full" else "NORMAL"
-        for engine in (self._readers, self._writers):
-            _set_up_sqlite(engine, synchronous)
+        quick = create_engine(url, pool_size=2, max_overflow=0)
+        self._durability = durability
+        for engine in (self._readers, self._writers, quick):
+            _set_up_sqlite(engine, "FULL" if durability == "full" else "NORMAL")
         event.listen(self._writers, "begin", _begin)
         self._appending = Appending(self._writers.dialect)
+        self._at_once = AtOnce(quick, self._appending, _BEGIN)
         self._name = self._readers.url.render_as_string(hide_password=True)
 
     def prepare(self) -> None:
@@ -128,6 +131,20 @@ class SqlEventStore:
             return []
         with _storage_errors(self._name), self._driver_transaction() as cursor:
             return self._appending.append(cursor, events_in)
+
+    def append_at_once(self, events_in: Sequence[Event]) -> list[Appended] | None:
+        """See EventStore."""
+        if self._durability == "full":
+            return None  # the disk is waited for
+        if not events_in:
+            return []
+        with _storage_errors(self._name):
+            return self._at_once.append(events_in)
+
+    def checkpoint(self) -> None:
+        """See EventStore."""
+        with _storage_errors(self._name):
+            self._at_once.checkpoint()
 
     def load(self, histories: Iterable[NewHistory]) -> int:
         """Stores histories of users who have none yet, in ONE transaction; how many events there were.
@@ -198,6 +215,7 @@ class SqlEventStore:
         """See EventStore."""
         self._readers.dispose()
         self._writers.dispose()
+        self._at_once.close()
 
     def _read(self, statement: Select[*tuple[Any, ...]], **values: object) -> Sequence[_Row]:
         with _storage_errors(self._name), self._readers.connect() as connection:

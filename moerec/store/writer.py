@@ -1,4 +1,9 @@
-"""The one writer: callers who wait at the same moment share a transaction and its commit."""
+"""The one writer: callers who wait at the same moment share a transaction and its commit.
+
+A commit is made where it costs least. Where a store has nothing to wait for, the event loop makes it itself:
+each call of a database gives the interpreter away and takes it back, and between two busy threads this
+costs more than the transaction. Whatever has to wait goes to a thread.
+"""
 
 import asyncio
 import contextlib
@@ -9,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
 
 from moerec.errors import StorageError
@@ -23,6 +29,25 @@ WAITING_LIMIT: Final = 4096
 GROUP_LIMIT: Final = 2048
 """Events after which a group is committed even if more wait."""
 
+ON_LOOP_LIMIT: Final = 64
+"""Events that the event loop commits itself: a few milliseconds of work."""
+
+GATHER_S: Final = 0.002
+"""From one commit of the event loop to the next: who comes meanwhile shares it."""
+
+SLOW_S: Final = 0.01
+SLOW_IN_A_ROW: Final = 2
+"""So many commits of the event loop that took longer send the next ones to the thread ...
+
+One alone may be that the processor was elsewhere.
+"""
+
+PAUSE_S: Final = 1.0
+"""... for so long."""
+
+CHECKPOINT_EVENTS: Final = 1000
+"""Events committed by the event loop after which the thread makes a checkpoint."""
+
 
 @dataclass(slots=True, eq=False)
 class _Batch:
@@ -31,11 +56,18 @@ class _Batch:
     loop: asyncio.AbstractEventLoop
 
 
+class _Ask(Enum):
+    """What else the thread is asked for."""
+
+    CHECKPOINT = auto()
+    END = auto()
+
+
 _Outcome = list[Appended] | StorageError
 
 
 class GroupCommitWriter:
-    """Appends to a store from one thread of its own; async callers wait for the commit.
+    """Appends to a store; async callers wait for the commit.
 
     `observe` gets the seconds that each transaction took. A StorageError goes to the callers whose
     events were refused, and the writer goes on with the next ones.
@@ -44,7 +76,13 @@ class GroupCommitWriter:
     def __init__(self, store: EventStore, observe: Callable[[float], None] | None = None) -> None:
         self._store = store
         self._observe = observe
-        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Batch]] = {}
+        self._queue: queue.SimpleQueue[_Batch | _Ask] = queue.SimpleQueue()
+        self._at_work = False  # the thread is
+        self._paused_until = 0.0
+        self._committed = 0.0
+        self._slow = 0
+        self._unchecked = 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
         self._thread.start()
@@ -53,46 +91,101 @@ class GroupCommitWriter:
         """Like EventStore.append: the events are durable when this returns."""
         if self._closed:
             raise StorageError("The event store is being closed.")
-        if self._queue.qsize() >= WAITING_LIMIT:
+        loop = asyncio.get_running_loop()
+        gathered = self._gathered.get(loop, ())
+        if self._queue.qsize() + len(gathered) >= WAITING_LIMIT:
             raise StorageError(
                 f"{WAITING_LIMIT} writes wait for the event store already.",
                 "Try again in a second.",
             )
-        loop = asyncio.get_running_loop()
         batch = _Batch(events, loop.create_future(), loop)
-        self._queue.put(batch)
+        if gathered:
+            self._gathered[loop].append(batch)
+        else:
+            self._gathered[loop] = [batch]
+            rest = self._committed + GATHER_S - time.perf_counter()
+            loop.call_later(max(rest, 0), self._commit_gathered, loop)
         return await batch.future
 
     def close(self) -> None:
         """Writes what waits, then ends the thread. The store stays open."""
         if not self._closed:
             self._closed = True
-            self._queue.put(None)
+            for loop in list(self._gathered):
+                self._hand_over(self._gathered.pop(loop))
+            self._queue.put(_Ask.END)
             self._thread.join()
 
-    def _run(self) -> None:
-        last = False
-        while not last:
-            group, last = self._next_group()
-            if group:
-                outcomes = self._commit(group)
-                _announce(group, outcomes)
+    def _commit_gathered(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Commits what came to the loop since the last commit, or hands it over."""
+        group = self._gathered.pop(loop, [])
+        if not group:
+            return  # closed meanwhile
+        events = [event for batch in group for event in batch.events]
+        outcome = self._append_at_once(events) if self._may_commit(len(events)) else None
+        if outcome is None:
+            self._hand_over(group)
+        else:
+            _wake(list(zip(group, _shares(group, outcome), strict=True)))
 
-    def _next_group(self) -> tuple[list[_Batch], bool]:
-        """The batches that wait now, at least one, and whether they are the last."""
-        group: list[_Batch] = []
-        size = 0
-        batch = self._queue.get()
-        while batch is not None:
-            group.append(batch)
-            size += len(batch.events)
-            if size >= GROUP_LIMIT:
-                return group, False
+    def _may_commit(self, count: int) -> bool:
+        """Whether the event loop does. What the thread has is older, and may wait for the same lock."""
+        thread_is_free = not self._at_work and self._queue.empty()
+        return (
+            thread_is_free and count <= ON_LOOP_LIMIT and time.perf_counter() >= self._paused_until
+        )
+
+    def _append_at_once(self, events: Sequence[Event]) -> list[Appended] | None:
+        start = time.perf_counter()
+        try:
+            appended = self._store.append_at_once(events)
+        except Exception as error:  # the thread meets it again, and finds out whose fault it is
+            logger.warning("The event loop's commit failed, the thread tries: %s", error)
+            self._paused_until = time.perf_counter() + PAUSE_S
+            return None
+        end = self._committed = time.perf_counter()
+        self._slow = self._slow + 1 if end - start > SLOW_S else 0
+        if self._slow >= SLOW_IN_A_ROW:
+            self._paused_until = end + PAUSE_S
+        if appended is not None:
+            self._observed(end - start)
+            self._unchecked += len(events)
+            if self._unchecked >= CHECKPOINT_EVENTS:
+                self._unchecked = 0
+                self._queue.put(_Ask.CHECKPOINT)
+        return appended
+
+    def _hand_over(self, group: list[_Batch]) -> None:
+        for batch in group:
+            self._queue.put(batch)
+
+    def _run(self) -> None:
+        asked = self._queue.get()
+        while asked is not _Ask.END:
+            behind: _Ask | None = None
+            if isinstance(asked, _Batch):
+                self._at_work = True
+                group, behind = self._group(asked)
+                _announce(group, self._commit(group))
+                self._at_work = False
+            else:
+                self._checkpoint()
+            asked = behind or self._queue.get()
+
+    def _group(self, first: _Batch) -> tuple[list[_Batch], _Ask | None]:
+        """The batches that wait now, and what was asked for behind them."""
+        group = [first]
+        size = len(first.events)
+        while size < GROUP_LIMIT:
             try:
-                batch = self._queue.get_nowait()
+                asked = self._queue.get_nowait()
             except queue.Empty:
-                return group, False
-        return group, True
+                break
+            if isinstance(asked, _Ask):
+                return group, asked
+            group.append(asked)
+            size += len(asked.events)
+        return group, None
 
     def _commit(self, group: list[_Batch]) -> list[_Outcome]:
         try:
@@ -106,31 +199,46 @@ class GroupCommitWriter:
                 return [StorageError(f"The event store failed: {type(error).__name__}")]
             # One call may have spoilt the group: each gets its own transaction.
             return [outcome for batch in group for outcome in self._commit([batch])]
-        ends = list(itertools.accumulate(len(batch.events) for batch in group))
-        return [appended[start:end] for start, end in itertools.pairwise([0, *ends])]
+        return _shares(group, appended)
 
     def _append(self, events: Sequence[Event]) -> list[Appended]:
         start = time.perf_counter()
         try:
             return self._store.append(events)
         finally:
-            if self._observe is not None:
-                self._observe(time.perf_counter() - start)
+            self._observed(time.perf_counter() - start)
+
+    def _observed(self, seconds: float) -> None:
+        if self._observe is not None:
+            self._observe(seconds)
+
+    def _checkpoint(self) -> None:
+        try:
+            self._store.checkpoint()
+        except Exception as error:  # the next one does the work of this one
+            logger.warning("The event store made no checkpoint: %s", error)
+
+
+def _shares(group: list[_Batch], appended: list[Appended]) -> list[_Outcome]:
+    """What became of each batch's events."""
+    ends = list(itertools.accumulate(len(batch.events) for batch in group))
+    return [appended[start:end] for start, end in itertools.pairwise([0, *ends])]
 
 
 def _announce(group: list[_Batch], outcomes: list[_Outcome]) -> None:
     """Wakes the callers, with one call into each event loop."""
-
-    def wake(of_loop: list[tuple[_Batch, _Outcome]]) -> None:
-        for batch, outcome in of_loop:
-            if batch.future.done():
-                continue  # the caller went away; the events stay
-            if isinstance(outcome, StorageError):
-                batch.future.set_exception(outcome)
-            else:
-                batch.future.set_result(outcome)
-
     pairs = list(zip(group, outcomes, strict=True))
     for loop in {batch.loop for batch in group}:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there
-            loop.call_soon_threadsafe(wake, [pair for pair in pairs if pair[0].loop is loop])
+            loop.call_soon_threadsafe(_wake, [pair for pair in pairs if pair[0].loop is loop])
+
+
+def _wake(of_loop: Sequence[tuple[_Batch, _Outcome]]) -> None:
+    """Gives callers of the running loop what they wait for."""
+    for batch, outcome in of_loop:
+        if batch.future.done():
+            continue  # the caller went away; the events stay
+        if isinstance(outcome, StorageError):
+            batch.future.set_exception(outcome)
+        else:
+            batch.future.set_result(outcome)

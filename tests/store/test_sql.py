@@ -25,10 +25,12 @@ store = open_event_store(sys.argv[1])
 n = 0
 while True:
     batch = [Event(f"{sys.argv[2]}-{n}-{k}", f"u{k % 3}", "i1", n) for k in range(5)]
-    for one in store.append(batch):
+    for one in getattr(store, sys.argv[3])(batch):
         sys.stdout.write(f"{one.event_id} {one.user_number}\\n")
     sys.stdout.flush()
     n += 1
+    if n % 50 == 0:
+        store.checkpoint()
 """
 
 
@@ -41,11 +43,14 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/events.db"
 
 
-def test_after_kill_9_every_acknowledged_event_is_there_and_numbers_have_no_hole(url: str) -> None:
+@pytest.mark.parametrize("way", ["append", "append_at_once"])
+def test_after_kill_9_every_acknowledged_event_is_there_and_numbers_have_no_hole(
+    url: str, way: str
+) -> None:
     acknowledged: dict[str, int] = {}
     for life in range(3):
         process = subprocess.Popen(
-            [sys.executable, "-c", APPEND_FOR_EVER, url, f"life{life}"],
+            [sys.executable, "-c", APPEND_FOR_EVER, url, f"life{life}", way],
             stdout=subprocess.PIPE,
             text=True,
         )

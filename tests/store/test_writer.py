@@ -1,8 +1,13 @@
-"""The group commit: shared transactions, faults that reach their callers, and a clean end."""
+"""The group commit: by the event loop and in its thread, faults that reach their callers, a clean end."""
 
 import asyncio
+import sqlite3
+import subprocess
+import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,12 +15,38 @@ import pytest
 from moerec.errors import StorageError
 from moerec.store.interfaces import Appended
 from moerec.store.sql import SqlEventStore, open_event_store
-from moerec.store.writer import GROUP_LIMIT, WAITING_LIMIT, GroupCommitWriter
+from moerec.store.writer import (
+    CHECKPOINT_EVENTS,
+    GROUP_LIMIT,
+    ON_LOOP_LIMIT,
+    SLOW_IN_A_ROW,
+    SLOW_S,
+    WAITING_LIMIT,
+    GroupCommitWriter,
+)
 from moerec.types import Event, ItemId, UserId
+
+WRITE_TOGETHER = """
+import asyncio, sys
+from moerec.store.sql import open_event_store
+from moerec.store.writer import GroupCommitWriter
+from moerec.types import Event
+store = open_event_store(sys.argv[1])
+async def one_after_the_other(writer, user):
+    for n in range(40):
+        (one,) = await writer.append([Event(f"{sys.argv[2]}-{user}-{n}", user, "i1", n)])
+        print(one.event_id, one.user_number)
+async def main():
+    writer = GroupCommitWriter(store)
+    await asyncio.gather(*[one_after_the_other(writer, f"u{k}") for k in range(10)])
+    writer.close()
+asyncio.run(main())
+store.close()
+"""
 
 
 class GatedStore(SqlEventStore):
-    """A real store whose appends wait for a gate, fail on demand, and are counted."""
+    """A real store for the thread: its appends wait for a gate, fail on demand, and are counted."""
 
     gate: threading.Event
     sizes: list[int]
@@ -29,6 +60,9 @@ class GatedStore(SqlEventStore):
             raise self.fault
         return super().append(events_in)
 
+    def append_at_once(self, events_in: Sequence[Event]) -> None:
+        return None
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> GatedStore:
@@ -41,8 +75,54 @@ def store(tmp_path: Path) -> GatedStore:
     return store
 
 
-def event(event_id: str) -> Event:
-    return Event(event_id, UserId("ann"), ItemId("i1"), 1)
+class WatchedStore(SqlEventStore):
+    """A real store that notes who commits how much, and whose commits can be slow or fail."""
+
+    on_loop: list[int]
+    in_thread: list[int]
+    checkpoints: int
+    slow = False
+    fault: Exception | None = None
+    checkpoint_fault: Exception | None = None
+
+    def append_at_once(self, events_in: Sequence[Event]) -> list[Appended] | None:
+        if self.fault is not None:
+            raise self.fault
+        appended = super().append_at_once(events_in)
+        if self.slow:
+            time.sleep(2 * SLOW_S)
+        if appended is not None:
+            self.on_loop.append(len(events_in))
+        return appended
+
+    def append(self, events_in: Sequence[Event]) -> list[Appended]:
+        self.in_thread.append(len(events_in))
+        return super().append(events_in)
+
+    def checkpoint(self) -> None:
+        self.checkpoints += 1
+        if self.checkpoint_fault is not None:
+            raise self.checkpoint_fault
+        super().checkpoint()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[WatchedStore]:
+    url = f"sqlite:///{tmp_path}/events.db"
+    open_event_store(url).close()
+    with closing(WatchedStore(url, "process")) as watched:
+        watched.on_loop, watched.in_thread, watched.checkpoints = [], [], 0
+        yield watched
+
+
+@pytest.fixture
+def writer(watched: WatchedStore) -> Iterator[GroupCommitWriter]:
+    with closing(GroupCommitWriter(watched)) as writer:
+        yield writer
+
+
+def event(event_id: str, user: str = "ann") -> Event:
+    return Event(event_id, UserId(user), ItemId("i1"), 1)
 
 
 async def wait_for_first_append(store: GatedStore) -> None:
@@ -153,3 +233,144 @@ async def test_a_caller_who_goes_away_does_not_take_the_event_along(store: Gated
     assert (await writer.append([event("b")]))[0].user_number == 2
     writer.close()
     store.close()
+
+
+async def test_what_comes_in_one_turn_of_the_loop_is_one_transaction_there(
+    watched: WatchedStore,
+) -> None:
+    seconds: list[float] = []
+    writer = GroupCommitWriter(watched, seconds.append)
+    calls = [writer.append([event(f"e{n}"), event(f"f{n}")]) for n in range(5)]
+    results = await asyncio.gather(*calls, writer.append([]))
+    writer.close()
+    assert (watched.on_loop, watched.in_thread, len(seconds)) == ([10], [], 1)
+    assert [one.event_id for one in results[2]] == ["e2", "f2"]
+    assert [one.user_number for batch in results for one in batch] == list(range(1, 11))
+
+
+async def test_who_comes_soon_after_a_commit_shares_the_next_one(
+    watched: WatchedStore, writer: GroupCommitWriter
+) -> None:
+    await writer.append([event("first")])
+    second = asyncio.create_task(writer.append([event("second")]))
+    await asyncio.sleep(0)
+    await asyncio.gather(second, writer.append([event("third")]))
+    assert watched.on_loop == [1, 2]
+
+
+async def test_a_large_group_does_not_hold_the_loop_up(
+    watched: WatchedStore, writer: GroupCommitWriter
+) -> None:
+    await writer.append([event(f"e{n}") for n in range(ON_LOOP_LIMIT + 1)])
+    assert (watched.on_loop, watched.in_thread) == ([], [ON_LOOP_LIMIT + 1])
+
+
+async def test_who_meets_another_writer_waits_in_the_thread_and_the_loop_goes_on(
+    watched: WatchedStore, writer: GroupCommitWriter, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        first = asyncio.create_task(writer.append([event("a")]))
+        while not watched.in_thread:
+            await asyncio.sleep(0.005)
+        second = asyncio.create_task(writer.append([event("b")]))
+        await asyncio.sleep(0.02)
+        assert not first.done()
+        other.execute("COMMIT")
+        assert [one.user_number for one in [*await first, *await second]] == [1, 2]
+    assert (await writer.append([event("c")]))[0].user_number == 3
+    assert (watched.on_loop, watched.in_thread) == ([1], [1, 1])
+
+
+async def test_a_slow_disk_sends_commits_to_the_thread_for_a_while(
+    watched: WatchedStore, writer: GroupCommitWriter
+) -> None:
+    watched.slow = True
+    for n in range(SLOW_IN_A_ROW):
+        await writer.append([event(f"slow{n}")])
+    watched.slow = False
+    await writer.append([event("after")])
+    assert (watched.on_loop, watched.in_thread) == ([1] * SLOW_IN_A_ROW, [1])
+    count = 0
+    while len(watched.on_loop) == SLOW_IN_A_ROW:
+        await asyncio.sleep(0.05)
+        await writer.append([event(f"later{count}")])
+        count += 1
+    assert watched.last_number() == SLOW_IN_A_ROW + 1 + count
+
+
+async def test_a_fault_on_the_loop_is_found_again_in_the_thread(
+    watched: WatchedStore, writer: GroupCommitWriter
+) -> None:
+    watched.fault = StorageError("The disk is full.")
+    (one,) = await writer.append([event("a")])
+    assert (one.user_number, watched.in_thread) == (1, [1])
+
+
+async def test_an_event_that_cannot_be_stored_spoils_its_own_call_only(
+    writer: GroupCommitWriter,
+) -> None:
+    bad = Event("bad", UserId("ann"), ItemId("i1"), 2**70)
+    calls = [writer.append([one]) for one in (event("a"), bad, event("b"))]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [list, StorageError, list]
+
+
+async def test_the_thread_makes_the_loops_checkpoints_and_survives_a_failed_one(
+    watched: WatchedStore, writer: GroupCommitWriter
+) -> None:
+    watched.checkpoint_fault = OSError("no")
+    written = 0
+    while watched.checkpoints < 2:
+        await writer.append([event(f"{written}-{n}", f"u{n}") for n in range(ON_LOOP_LIMIT)])
+        written += ON_LOOP_LIMIT
+        watched.checkpoint_fault = None if watched.checkpoints else watched.checkpoint_fault
+    assert written >= 2 * CHECKPOINT_EVENTS
+
+
+async def test_two_loops_of_two_threads_share_a_writer(watched: WatchedStore) -> None:
+    writer = GroupCommitWriter(watched)
+
+    async def one_after_the_other(user: str) -> list[int]:
+        return [
+            (await writer.append([event(f"{user}{n}", user)]))[0].user_number for n in range(60)
+        ]
+
+    theirs: list[list[int]] = []
+    other = threading.Thread(target=lambda: theirs.append(asyncio.run(one_after_the_other("bob"))))
+    other.start()
+    ours = await one_after_the_other("ann")
+    await asyncio.to_thread(other.join)
+    writer.close()
+    assert [ours, *theirs] == [list(range(1, 61))] * 2
+    assert [one.table_number for one in watched.since(0, 1000)] == list(range(1, 121))
+
+
+def test_two_processes_write_at_once_without_a_hole(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    open_event_store(url).close()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE_TOGETHER, url, name], stdout=subprocess.PIPE, text=True
+        )
+        for name in ("one", "two")
+    ]
+    acknowledged = {}
+    for process in processes:
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        acknowledged.update({line.split()[0]: int(line.split()[1]) for line in said.splitlines()})
+    with closing(open_event_store(url)) as store:
+        stored = store.since(0, 10_000)
+    assert {one.event.event_id: one.user_number for one in stored} == acknowledged
+    assert [one.table_number for one in stored] == list(range(1, 801))
+    for user in {one.event.user_id for one in stored}:
+        of_user = [one for one in stored if one.event.user_id == user]
+        assert [one.user_number for one in of_user] == list(range(1, 81))
+        for process_name in ("one", "two"):
+            times = [
+                one.event.timestamp_ms
+                for one in of_user
+                if one.event.event_id.startswith(process_name)
+            ]
+            assert times == list(range(40))

@@ -191,6 +191,9 @@ class FullDisk(SqlEventStore):
             raise StorageError("The disk is full.", "Make room.")
         return super().append(events_in)
 
+    def append_at_once(self, events_in: Sequence[Event]) -> list[Appended] | None:
+        return None if self.full else super().append_at_once(events_in)
+
 
 def test_a_full_disk_is_a_503_and_never_an_acknowledgement(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/events.db"

@@ -1,0 +1,95 @@
+"""Transactions of a thread that must not wait: an event loop's own."""
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Engine, PoolProxiedConnection
+
+from moerec.store.appending import Appending
+from moerec.store.interfaces import Appended
+from moerec.types import Event
+
+RESET_TIMEOUT_MS: Final = 50
+"""How long a checkpoint waits for readers, writers being locked out, until the log can begin anew."""
+
+
+class AtOnce:
+    """Appends where nothing has to be waited for, by a connection that makes no checkpoints.
+
+    A commit then copies a few pages into the operating system's memory; whoever holds this calls
+    `checkpoint` now and then in a thread that may wait. Connections are opened when they are first used.
+    """
+
+    def __init__(self, engine: Engine, appending: Appending, begin: str) -> None:
+        self._engine = engine
+        self._appending = appending
+        self._begin = begin
+        self._mine = threading.Lock()
+        self._writer: PoolProxiedConnection | None = None
+        self._checkpointer: PoolProxiedConnection | None = None
+
+    def append(self, events_in: Sequence[Event]) -> list[Appended] | None:
+        """See `EventStore.append_at_once`; sqlite3.Error, and nothing is stored, if the database refuses."""
+        if not self._mine.acquire(blocking=False):
+            return None
+        try:
+            if self._writer is None:
+                self._writer = self._connected("busy_timeout=0", "wal_autocheckpoint=0")
+            return self._append(self._writer, events_in)
+        finally:
+            self._mine.release()
+
+    def _append(
+        self, connection: PoolProxiedConnection, events_in: Sequence[Event]
+    ) -> list[Appended] | None:
+        cursor = connection.cursor()
+        try:
+            cursor.execute(self._begin)
+            appended = self._appending.append(cursor, events_in)
+            cursor.execute("COMMIT")
+        except BaseException as error:
+            connection.rollback()
+            if _is_busy(error):
+                return None
+            raise
+        finally:
+            cursor.close()
+        return appended
+
+    def checkpoint(self) -> None:
+        """See `EventStore.checkpoint`.
+
+        The bulk of the log is copied while others write. The short rest is copied with them locked out:
+        only a log that is copied to its end begins anew, and one that does not grows for ever.
+        """
+        if self._checkpointer is None:
+            self._checkpointer = self._connected(f"busy_timeout={RESET_TIMEOUT_MS}")
+        cursor = self._checkpointer.cursor()
+        try:
+            for mode in ("PASSIVE", "RESTART"):
+                cursor.execute(f"PRAGMA wal_checkpoint({mode})")
+                cursor.fetchall()
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """Lets go of the connections."""
+        for connection in (self._writer, self._checkpointer):
+            if connection is not None:
+                connection.close()
+        self._engine.dispose()
+
+    def _connected(self, *pragmas: str) -> PoolProxiedConnection:
+        connection = self._engine.raw_connection()
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+        return connection
+
+
+def _is_busy(error: BaseException) -> bool:
+    """Whether another writer was in the way. The code's upper bits say which way that was."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY

@@ -1,0 +1,122 @@
+"""Commits that wait for nothing: refused where there is something to wait for, and a log that stays short."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from moerec.errors import StorageError
+from moerec.store.interfaces import Appended
+from moerec.store.sql import SqlEventStore, open_event_store
+from moerec.types import Event, UserId
+
+LOG_LIMIT = 8 * 2**20
+"""A third of what 1,500 events leave in a log that never begins anew."""
+
+
+def event(event_id: str, user: str = "ann", item: str | None = "i1") -> Event:
+    return Event(event_id, UserId(user), item, 1)  # type: ignore[arg-type]
+
+
+def stored(store: SqlEventStore, *events: Event) -> list[Appended]:
+    appended = store.append_at_once(events)
+    assert appended is not None
+    return appended
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlEventStore]:
+    with closing(open_event_store(f"sqlite:///{tmp_path}/events.db")) as store:
+        yield store
+
+
+@pytest.fixture
+def other(store: SqlEventStore, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """Somebody else's connection to the same file."""
+    with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as connection:
+        yield connection
+
+
+def test_it_goes_on_where_other_appends_ended(store: SqlEventStore) -> None:
+    store.append([event("a"), event("b")])
+    (c,) = stored(store, event("c"))
+    (d,) = store.append([event("d")])
+    again, conflict = stored(store, event("a"), event("b", item="i2"))
+    assert [(one.user_number, one.table_number) for one in (c, d)] == [(3, 3), (4, 4)]
+    assert (again.duplicate, conflict.differs) == (True, ("item_id",))
+    assert store.append_at_once([]) == []
+
+
+def test_another_writer_is_not_waited_for(store: SqlEventStore, other: sqlite3.Connection) -> None:
+    other.execute("BEGIN IMMEDIATE")
+    assert store.append_at_once([event("a")]) is None
+    other.execute("COMMIT")
+    assert store.last_number() == 0
+    assert stored(store, event("a"))[0].user_number == 1
+
+
+def test_a_disk_that_has_to_be_sure_is_not_waited_for(tmp_path: Path) -> None:
+    with closing(open_event_store(f"sqlite:///{tmp_path}/events.db", "full")) as store:
+        assert store.append_at_once([event("a")]) is None
+        assert store.last_number() == 0
+
+
+def test_what_is_refused_leaves_nothing_behind(store: SqlEventStore) -> None:
+    with pytest.raises(StorageError, match="NOT NULL"):
+        store.append_at_once([event("a"), event("b", user="new", item=None)])
+    assert (store.counts().users, store.counts().events) == (0, 0)
+    assert stored(store, event("a"))[0].table_number == 1
+
+
+def test_the_log_stays_short_however_much_is_written_meanwhile(
+    store: SqlEventStore, tmp_path: Path
+) -> None:
+    """Checkpoints copied the log while others wrote on: it was never copied to its end, never began anew."""
+    log = tmp_path / "events.db-wal"
+    ended = threading.Event()
+
+    def checkpoints() -> None:
+        while not ended.wait(0.01):
+            store.checkpoint()
+
+    def reads() -> None:
+        while not ended.wait(0.0005):
+            store.history(UserId("u1"), 10)
+
+    others = [threading.Thread(target=checkpoints), threading.Thread(target=reads)]
+    for thread in others:
+        thread.start()
+    written = 0
+    try:
+        while written < 1500:
+            written += store.append_at_once([event(f"e{written}", f"u{written % 50}")]) is not None
+            time.sleep(0.0005)
+    finally:
+        ended.set()
+        for thread in others:
+            thread.join()
+    assert store.last_number() == 1500
+    assert log.stat().st_size < LOG_LIMIT
+
+
+def test_a_long_read_delays_the_end_of_the_log_and_nothing_else(
+    store: SqlEventStore, other: sqlite3.Connection, tmp_path: Path
+) -> None:
+    log = tmp_path / "events.db-wal"
+    stored(store, event("a"))
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM users").fetchall()
+    stored(store, event("b"))
+    store.checkpoint()
+    stored(store, event("c"))
+    before = log.stat().st_size
+    other.execute("COMMIT")
+    store.checkpoint()
+    for n in range(2):
+        stored(store, event(f"d{n}"))
+    assert log.stat().st_size == before
+    assert store.last_number() == 5
