@@ -1,4 +1,7 @@
-"""Ids of requests and of answers: different ones, and no secrets."""
+"""Ids of requests, answers and events without one: different ones, and no secrets.
+
+Those of a process grow, so that an index of them grows at its end.
+"""
 
 from itertools import count
 from secrets import token_hex

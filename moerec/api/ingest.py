@@ -5,8 +5,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from uuid import uuid4
 
+from moerec.api.ids import new_id
 from moerec.api.schemas import EventFault, EventIn, EventResult, EventsOut, RejectedEvent
 from moerec.errors import EngineUnavailableError
 from moerec.observability.metrics import Metrics
@@ -75,7 +75,8 @@ class IngestService:
             confirmed = [await self._told(pushes[0])]
         else:
             confirmed = await asyncio.gather(*map(self._told, pushes))
-        self.metrics.pushes_failed(len(pushes) - sum(confirmed))
+        if not all(confirmed):
+            self.metrics.pushes_failed(len(pushes) - sum(confirmed))
 
     async def _told(self, push: EventPush) -> bool:
         try:
@@ -96,7 +97,7 @@ def _event(entry: EventIn | EventFault, now_ms: int) -> Event | EventFault:
     if entry.timestamp is not None and entry.timestamp > now_ms + FUTURE_LIMIT_MS:
         return EventFault(message="timestamp: this is more than an hour in the future")
     return Event(
-        event_id=entry.event_id or uuid4().hex,
+        event_id=entry.event_id or new_id(),
         user_id=UserId(entry.user_id),
         item_id=ItemId(entry.item_id),
         timestamp_ms=now_ms if entry.timestamp is None else entry.timestamp,

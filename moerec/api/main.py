@@ -125,7 +125,10 @@ def main() -> int:
 
 
 def make_server(
-    app: ASGIApp, shutdown_s: int, protocol: Callable[..., asyncio.Protocol] = HttpToolsProtocol
+    app: ASGIApp,
+    shutdown_s: int,
+    protocol: Callable[..., asyncio.Protocol] = HttpToolsProtocol,
+    keep_alive_s: int = KEEP_ALIVE_S,
 ) -> uvicorn.Server:
     """The server of the gateway, which gives requests under way `shutdown_s` seconds at its end.
 
@@ -142,7 +145,7 @@ def make_server(
             proxy_headers=False,
             lifespan="on",
             timeout_graceful_shutdown=shutdown_s,
-            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_keep_alive=keep_alive_s,
         )
     )
 

@@ -6,6 +6,7 @@ uvicorn's own cycle meanwhile, so that requests behind it on the connection wait
 for it, and a lost connection tells it.
 """
 
+import math
 import time
 from asyncio import AbstractEventLoop
 from functools import partial
@@ -82,6 +83,7 @@ class FrontDoor(HttpToolsProtocol):
         self._metrics = metrics
         # Of a longer body uvicorn waits for somebody to read the beginning.
         self._most_bytes = min(max_body_bytes, HIGH_WATER_LIMIT)
+        self._idle_since = math.inf
 
     def on_message_begin(self) -> None:
         """A request begins; what ASGI wants to know is put together when it takes the long way."""
@@ -121,6 +123,37 @@ class FrontDoor(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers += headers  # the scope has this list
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is out: the next request's turn, or a connection that is idle from now on."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._close_when_idle(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """One timer at a time: to set it anew for each request costs as much as to look at its head."""
+        self.timeout_keep_alive_task = None
+        idle_s = self.loop.time() - self._idle_since
+        if self.cycle is None or not self.cycle.response_complete:
+            return  # its end will set the timer
+        if idle_s >= self.timeout_keep_alive:
+            super().timeout_keep_alive_handler()
+        else:
+            self._close_when_idle(self.timeout_keep_alive - idle_s)
+
+    def _unset_keepalive_if_required(self) -> None:
+        if self.transport.is_closing():
+            super()._unset_keepalive_if_required()
+
+    def _close_when_idle(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
 
     def _plain(self) -> _Plain | None:
         """A request that may take the short way, by its head. It is the only one on the connection."""

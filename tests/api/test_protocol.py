@@ -11,7 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.toy import ToyEngine, toy_gateway
+from moerec.api.main import create_app
+from moerec.settings import Settings
+from moerec.transport.client import LocalEngineClient
+from tests.api.toy import ToyEngine, running, toy_bundle, toy_gateway
 
 LIST = b"GET /v1/users/ann/recommendations?k=2 HTTP/1.1\r\nHost: x\r\n"
 LIVE = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
@@ -188,3 +191,19 @@ def test_a_list_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
         assert answer.getheader("connection") == "close"
         answer.read()
         connection.close()
+
+
+def test_a_connection_is_closed_when_it_has_been_idle_and_not_before(tmp_path: Path) -> None:
+    """There is one timer for a connection, and not a new one for each request."""
+    bundle = toy_bundle(tmp_path / "bundle")
+    chosen = Settings.load(database_url=f"sqlite:///{tmp_path}/events.db", deadline_ms=5000)
+    app = create_app(chosen, bundle=bundle, engine=LocalEngineClient(ToyEngine(bundle.version)))
+    with running(app, keep_alive_s=1) as client:
+        wire = Wire(client)
+        for request in (LIST, LIVE) * 3:
+            wire.send(request + END)
+            ((status, _, _),) = wire.answers(1)
+            assert status == 200
+            time.sleep(0.4)
+        assert wire.rest() == b""
+        wire.socket.close()

@@ -127,10 +127,13 @@ class ToyEngine:
 
 
 @contextmanager
-def running(app: FastAPI, *, short_way: bool = True) -> Iterator[httpx.Client]:
+def running(
+    app: FastAPI, *, short_way: bool = True, keep_alive_s: int = 60
+) -> Iterator[httpx.Client]:
     """A real uvicorn on a free port, with the gateway's own protocol or without, and a client for it."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = make_server(app, 5, app.state.front_door if short_way else HttpToolsProtocol)
+    protocol = app.state.front_door if short_way else HttpToolsProtocol
+    server = make_server(app, 5, protocol, keep_alive_s)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

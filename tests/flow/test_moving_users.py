@@ -37,6 +37,7 @@ class Reachable:
 
     def __init__(self, bundle: Bundle, store: EventStore, address: str) -> None:
         self.engine = Engine(bundle, store)
+        self.engine.warm_up()  # kernels may have to be compiled, which takes longer than a question
         self.address = address
         self.follower = Follower(store, self.engine.apply_stored, self.engine.forget_users)
 
