@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
 from moerec.engine.index import no_index
-from moerec.engine.kernels.lists import Asked, Scratch, Table, best_items
+from moerec.engine.kernels.lists import Asked, Table, best_items
 from moerec.engine.kernels.nearby import Index
 from moerec.engine.state import Taste
 from moerec.models.config import LAST_ITEMS
@@ -78,9 +78,6 @@ class CompiledRetrieval:
             np.float32(table.weight.item()),
             np.float32(model.config.temperature),
         )
-        count = len(self._vectors)
-        self._scratch = Scratch(np.zeros(count, np.int64), np.zeros(count, np.float32))
-        self._next_number = 1
 
     def lists(
         self, tastes: Sequence[Taste], excluded: Sequence[NDArray[np.int32]], sizes: Sequence[int]
@@ -98,23 +95,12 @@ class CompiledRetrieval:
         width = int(asked.sizes_B.max())
         items = np.zeros((len(tastes), width), np.int64)
         scores = np.full((len(tastes), width), -np.inf, np.float32)
-        best_items(
-            self._vectors,
-            self._table,
-            self._index,
-            asked,
-            self._scratch,
-            self._next_number,
-            items,
-            scores,
-        )
-        self._next_number += len(tastes)
-        found, values = torch.from_numpy(items), torch.from_numpy(scores)
-        if self._liked is not None:
-            liked = np.stack([taste.liked for taste in tastes if taste.liked is not None])
-            rows = torch.from_numpy(liked)
-            values, found = reranked(self._liked, values, found, rows, self._temperature)
-        return listed(values, found, sizes)
+        best_items(self._vectors, self._table, self._index, asked, items, scores)
+        if self._liked is None:
+            return listed(scores, items, sizes)
+        liked = np.stack([taste.liked for taste in tastes if taste.liked is not None])
+        rows, found, values = map(torch.from_numpy, (liked, items, scores))
+        return listed(*reranked(self._liked, values, found, rows, self._temperature), sizes)
 
 
 def reranked(
@@ -133,9 +119,13 @@ def reranked(
     return scores_Bn, items_Bn
 
 
-def listed(values_Bn: Tensor, indexes_Bn: Tensor, sizes: Sequence[int]) -> list[List]:
+def listed(
+    values_Bn: Tensor | NDArray[np.float32],
+    indexes_Bn: Tensor | NDArray[np.int64],
+    sizes: Sequence[int],
+) -> list[List]:
     """Each row cut to its size, and to where its items end."""
-    kept = (values_Bn > -torch.inf).sum(1).tolist()
+    kept = (values_Bn > -np.inf).sum(1).tolist()
     rows = zip(indexes_Bn.tolist(), values_Bn.tolist(), map(min, kept, sizes), strict=True)
     return [(items[:end], scores[:end]) for items, scores, end in rows]
 

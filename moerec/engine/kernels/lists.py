@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from moerec.engine.kernels.arithmetic import Floats, Ints, compiled, exp
 from moerec.engine.kernels.heap import offer, unheap
+from moerec.engine.kernels.known import LEFT_OUT, Known, room_for, slot_of
 from moerec.engine.kernels.nearby import Index, Near, dot, largest, nearby
 
 ROUNDING: Final = np.float32(0.99999)
@@ -45,14 +46,6 @@ class Asked(NamedTuple):
     sizes_B: Ints
 
 
-class Scratch(NamedTuple):
-    """Reused from list to list: `marks_V` holds the number of the list that leaves an item out, or has
-    looked at it already; `chances_V` is zero between two lists."""
-
-    marks_V: Ints
-    chances_V: Floats
-
-
 class Followers(NamedTuple):
     """What follows the recent items: what the chances add to the odds; cosines at most, then odds at most."""
 
@@ -67,15 +60,10 @@ def best_items(
     table: Table,
     index: Index,
     asked: Asked,
-    scratch: Scratch,
-    first_number: int,
     items_Bn: Ints,
     scores_Bn: Floats,
 ) -> None:
-    """Each list, best first, of equals the lower index first; places beyond a list's end are item 0.
-
-    Lists are numbered from `first_number`, numbers never used with this `scratch` before.
-    """
+    """Each list, best first, of equals the lower index first; places beyond a list's end are item 0."""
     searches = len(index.centroids_CD) > 0
     compared_PD = index.centroids_CD if searches else vectors_VD
     reach_4P = np.empty((4, len(compared_PD)), np.float32)
@@ -83,17 +71,16 @@ def best_items(
     for row in range(len(items_Bn)):
         if row % 4 == 0:
             multiply(asked.users_BD[row : row + 4], compared_PD, reach_4P)
-        size, number, reach_P = asked.sizes_B[row], first_number + row, reach_4P[row % 4]
+        size, reach_P = asked.sizes_B[row], reach_4P[row % 4]
         for cell in range(len(index.spreads_C)):
             reach_P[cell] += index.spreads_C[cell]
-        for place in range(asked.ends_B[row - 1] if row else 0, asked.ends_B[row]):
-            scratch.marks_V[asked.excluded_N[place]] = number
+        left_out = asked.excluded_N[asked.ends_B[row - 1] if row else 0 : asked.ends_B[row]]
+        known = room_for(len(left_out) + table.neighbors_VK.shape[1] * asked.recent_BR.shape[1])
+        leave_out(known, left_out)
         user_D, items_n, keys_n = asked.users_BD[row], items_Bn[row, :size], scores_Bn[row, :size]
-        near = Near(vectors_VD, user_D, scratch.marks_V, number, items_n, keys_n)
-        count = 0
+        near, count = Near(vectors_VD, user_D, known.items_S, items_n, keys_n), 0
         if table.weight > 0:
-            chances = scratch.chances_V
-            found = followers(table, asked.recent_BR[row], chances, near, reach_P, index.cells_V)
+            found = followers(table, asked.recent_BR[row], known, reach_P, index.cells_V)
             count = with_followers(table, found, near)
         count = (
             nearby(index, near, count, reach_P, highest)
@@ -104,44 +91,44 @@ def best_items(
 
 
 @compiled
+def leave_out(known: Known, items_N: NDArray[np.int32]) -> None:
+    """Makes items known, one of them perhaps several times."""
+    items_S, chances_S = known
+    for item in items_N:
+        if item != 0:
+            slot = slot_of(items_S, item)
+            items_S[slot], chances_S[slot] = item, LEFT_OUT
+
+
+@compiled
 def followers(
-    table: Table,
-    recent_R: Ints,
-    chances_V: Floats,
-    near: Near,
-    reach_P: Floats,
-    cells_V: NDArray[np.int16],
+    table: Table, recent_R: Ints, known: Known, reach_P: Floats, cells_V: NDArray[np.int16]
 ) -> Followers:
     """The followers that are not left out, with their cosines at most: `reach_P` of the cell, or of the item
     itself where there are no cells.
 
-    All of them are marked: the search for the nearest need not know of chances.
+    All of them become known: the search for the nearest need not know of chances.
     """
-    marks_V, number, weight = near.marks_V, near.list_number, table.weight
-    items = np.empty(table.neighbors_VK.shape[1] * len(recent_R), np.int64)
-    raised, most = np.empty(len(items), np.float32), np.empty(len(items), np.float32)
-    left = 0
-    for place in range(add_chances(table, recent_R, chances_V, items)):
-        item = items[place]
-        chance = chances_V[item]
-        chances_V[item] = np.float32(0.0)
-        if marks_V[item] != number:
-            marks_V[item] = number
-            items[left], raised[left] = item, weight * chance
-            most[left] = reach_P[cells_V[item] if len(cells_V) else item]
-            left += 1
-    return Followers(items[:left], raised[:left], most[:left])
+    slots = np.empty(table.neighbors_VK.shape[1] * len(recent_R), np.int64)
+    count = add_chances(table, recent_R, known, slots)
+    items_S, chances_S = known
+    items_F, weight = np.empty(count, np.int64), table.weight
+    raised_F, most_F = np.empty(count, np.float32), np.empty(count, np.float32)
+    for place in range(count):
+        item = items_S[slots[place]]
+        items_F[place], raised_F[place] = item, weight * chances_S[slots[place]]
+        most_F[place] = reach_P[cells_V[item] if len(cells_V) else item]
+    return Followers(items_F, raised_F, most_F)
 
 
 @compiled
 def with_followers(table: Table, found: Followers, near: Near) -> int:
     """Begins a list with the best followers; how many there are."""
     items_F, raised_F, most_F = found
-    vectors_VD, user_D, _, _, items_n, keys_n = near
+    vectors_VD, user_D, _, items_n, keys_n = near
     temperature = table.temperature
     for place in range(len(items_F)):
         most_F[place] = exp(most_F[place] / temperature) + raised_F[place]
-    likeliest_first(found, len(items_n))
     count, worst = 0, np.float32(0.0)
     for place in range(len(items_F)):
         if most_F[place] < worst:
@@ -156,25 +143,6 @@ def with_followers(table: Table, found: Followers, near: Near) -> int:
         if count == len(items_n):
             worst = ROUNDING * exp(keys_n[0] / temperature)
     return count
-
-
-@compiled
-def likeliest_first(found: Followers, n: int) -> None:
-    """Brings the n likeliest to the front: what the others are held against is high early then."""
-    items_F, raised_F, most_F = found
-    places = np.empty(min(n, len(items_F)), np.int64)
-    least = np.empty(len(places), np.float32)
-    count = 0
-    for place in range(len(items_F)):
-        if count < len(least) or raised_F[place] > least[0]:
-            count = offer(places, least, count, place, raised_F[place])
-    places.sort()
-    for front in range(count):
-        # Places grow, so that none of those to come has been moved.
-        place = places[front]
-        items_F[front], items_F[place] = items_F[place], items_F[front]
-        raised_F[front], raised_F[place] = raised_F[place], raised_F[front]
-        most_F[front], most_F[place] = most_F[place], most_F[front]
 
 
 @compiled
@@ -201,8 +169,10 @@ def multiply(users_BD: Floats, vectors_VD: Floats, cosines_4V: Floats) -> None:
 
 
 @compiled
-def add_chances(table: Table, recent_R: Ints, chances_V: Floats, touched: Ints) -> int:
-    """chances += how likely each item follows the recent ones; `touched` gets the items, once each."""
+def add_chances(table: Table, recent_R: Ints, known: Known, slots: Ints) -> int:
+    """How likely each item follows the recent ones; `slots` gets where they are, once each, but for those
+    that are left out. Their number."""
+    items_S, chances_S = known
     neighbors_VK, chances_VK, shares_R = table.neighbors_VK, table.chances_VK, table.shares_R
     total = np.float32(0.0)
     for age in range(len(recent_R)):
@@ -219,20 +189,23 @@ def add_chances(table: Table, recent_R: Ints, chances_V: Floats, touched: Ints) 
             if chance <= 0:
                 break
             follower = neighbors_VK[item, place]
-            if chances_V[follower] == 0:
-                touched[count] = follower
+            slot = slot_of(items_S, follower)
+            if items_S[slot] == 0:
+                items_S[slot] = follower
+                slots[count] = slot
                 count += 1
-            chances_V[follower] += chance
+            if chances_S[slot] != LEFT_OUT:
+                chances_S[slot] += chance
     return count
 
 
 @compiled
 def nearest(cosines_V: Floats, near: Near, count: int) -> int:
-    """The nearest items that are not marked join the `count` of the list; how many there are then."""
-    _, _, marks_V, list_number, items_n, keys_n = near
+    """The nearest items that are not known join the `count` of the list; how many there are then."""
+    _, _, known_S, items_n, keys_n = near
     worst = keys_n[0] if count == len(items_n) else np.float32(-np.inf)
     for item in range(1, len(cosines_V)):
-        if cosines_V[item] < worst or marks_V[item] == list_number:
+        if cosines_V[item] < worst or known_S[slot_of(known_S, item)] != 0:
             continue
         count = offer(items_n, keys_n, count, item, cosines_V[item])
         if count == len(items_n):
