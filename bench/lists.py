@@ -61,7 +61,10 @@ def from_log(log: Path, bundle: Bundle, users: int, seed: int) -> list[Drawn]:
 def synthetic(bundle: Bundle, users: int, seed: int) -> list[Drawn]:
     """Users of the world of `moerec bench serving` with this seed, over the bundle's items."""
     draw = np.random.default_rng([seed, 3])
-    items = World(list(bundle.id_map.ids), seed).histories(draw, users, MOST_EVENTS) + 1
+    ids = sorted(bundle.id_map.ids)
+    index = {item_id: place + 1 for place, item_id in enumerate(bundle.id_map.ids)}
+    index_of = np.array([index[item_id] for item_id in ids])
+    items = index_of[World(ids, seed).histories(draw, users, MOST_EVENTS)]
     ends, at = lengths(draw, users, FEWEST_EVENTS, MOST_EVENTS), times(draw, users, MOST_EVENTS)
     return [Drawn(items[user, :end], at[user, :end]) for user, end in enumerate(ends)]
 
