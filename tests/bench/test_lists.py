@@ -23,3 +23,6 @@ def test_lists_are_measured_and_a_small_catalogue_has_no_index(tmp_path: Path) -
     assert found["exact_us"] > 0
     assert "recall@10" not in found
     assert "no index would be cheaper" in done.stdout
+    invented = run_script("lists.py", "synthetic", bundle, "--users", 40)
+    assert invented.returncode == 0, invented.stderr
+    assert "exact_us" in invented.stdout
