@@ -4,7 +4,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -38,8 +38,8 @@ class Measured:
     `rate` is what was offered, requests a second, None in a closed loop. `percentiles_ms` are p50, p90,
     p99, p99.9, mean and max. `errors` by kind, only those that are not 0. `cpu_us` is processor time a
     request by process, the generator's too; `rss_bytes` is memory at the end. `late_ms` is the p99 of how
-    late an open loop sent. `engine` is what each engine says of itself
-    afterwards.
+    late an open loop sent. `engine` is what each engine says of itself afterwards, `engine_work` by how much
+    what it counts has grown.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Measured:
     late_ms: float | None = None
     counters: dict[str, float] = field(default_factory=dict)
     engine: dict[str, Any] = field(default_factory=dict)
+    engine_work: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def per_second(self) -> float:
@@ -146,7 +147,7 @@ class Loads:
         generate: Callable[[], _Outcome],
         rate: float | None = None,
     ) -> Measured:
-        counted = watched.counters() if isinstance(watched, Service) else {}
+        counted, said = _said(watched)
         before = watched.usage()
         outcome = generate()
         after = watched.usage()
@@ -154,7 +155,7 @@ class Loads:
         requests = max(outcome.requests, 1)
         cpu_s = {key: after[key].cpu_s - before[key].cpu_s for key in after}
         cpu_s["generator"] = outcome.cpu_s
-        now = watched.counters() if isinstance(watched, Service) else {}
+        counts, says = _said(watched)
         return Measured(
             name=name,
             generator=generator,
@@ -167,8 +168,12 @@ class Loads:
             rss_bytes={key: usage.rss_bytes for key, usage in after.items()},
             rate=rate,
             late_ms=outcome.late_ms,
-            counters={key: now[key] - counted[key] for key in now},
-            engine=watched.engine_info() if isinstance(watched, Service) else {},
+            counters=_grown(counted, counts),
+            engine=says,
+            engine_work={
+                name: _grown(said[name].get("counters", {}), says[name].get("counters", {}))
+                for name in says
+            },
         )
 
     def _own(self, watched: Watched, job: Job) -> _Outcome:
@@ -196,6 +201,17 @@ class Loads:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return _Outcome(found.requests, found.seconds, found.percentiles_ms, found.errors, spent)
+
+
+def _said(watched: Watched) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+    """What the gateway counts, and what each engine says of itself; nothing of a ceiling."""
+    if not isinstance(watched, Service):
+        return {}, {}
+    return watched.counters(), watched.engine_info()
+
+
+def _grown(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    return {name: after[name] - before[name] for name in after if name in before}
 
 
 def _of_result(result: Result) -> _Outcome:

@@ -123,15 +123,13 @@ class Report:
     def _memory(self) -> Iterator[str]:
         if not self.loads:
             return
-        last = self.loads[-1]
-        sizes = ", ".join(
-            f"{name} {size / 2**20:,.0f} MiB" for name, size in last.rss_bytes.items()
-        )
-        yield f"memory: {sizes}"
-        for engine, said in last.engine.items():
-            counters = said.get("counters") or {}
-            facts = {name: value for name, value in said.items() if name != "counters"} | counters
-            yield f"{engine}: " + ", ".join(f"{name} {value}" for name, value in facts.items())
+        first = self.loads[0]
+        most = {name: max(load.rss_bytes[name] for load in self.loads) for name in first.rss_bytes}
+        sizes = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in most.items())
+        yield f"memory, the most after any of the loads: {sizes}"
+        for engine in first.engine:
+            if facts := ", ".join([*_hit_rates(first, engine), *_arena(first, engine)]):
+                yield f"{engine}, {first.name} {first.mix[0]}:{first.mix[1]}: {facts}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -160,6 +158,26 @@ class Report:
     def write_json(self, path: Path) -> None:
         """StorageError if the disk refuses."""
         write_file(path, (json.dumps(self.to_dict(), indent=2) + "\n").encode())
+
+
+def _hit_rates(load: Measured, engine: str) -> Iterator[str]:
+    """Of the lists of a load: how often the user's state was at hand, and how often the vector was."""
+    work = load.engine_work[engine]
+    for name, hit, missed in (
+        ("arena", "states_hot", "states_read"),
+        ("memo", "answers_memo", "answers_computed"),
+    ):
+        if asked := work.get(hit, 0) + work.get(missed, 0):
+            yield f"{name} hit rate {work[hit] / asked:.1%}"
+
+
+def _arena(load: Measured, engine: str) -> Iterator[str]:
+    """What the states of hot users take afterwards; nothing where none are kept."""
+    said = load.engine[engine].get("counters", {})
+    if slots := said.get("slots"):
+        used, limit = said["arena_used_bytes"], said["arena_limit_bytes"]
+        yield f"arena {used / 2**20:,.0f} of {limit / 2**20:,.0f} MiB"
+        yield f"{limit / slots:,.0f} bytes a hot user"
 
 
 def _cells(load: Measured) -> list[str]:

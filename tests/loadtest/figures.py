@@ -12,6 +12,12 @@ STORE = {
     "seconds": None, "events_per_second": None,
 }  # fmt: skip
 
+COUNTERS = {
+    "slots": 64, "arena_used_bytes": 32 * 8_192.0 * 256, "arena_limit_bytes": 64 * 8_192.0 * 256,
+    "rerouted_rows/0/0": 17.0,
+}  # fmt: skip
+WORK = {"states_hot": 950.0, "states_read": 50.0, "answers_memo": 300.0, "answers_computed": 700.0}
+
 
 def a_load(name: str, rate: float | None = None, **other: object) -> Measured:
     given: dict[str, object] = {
@@ -29,7 +35,8 @@ def a_load(name: str, rate: float | None = None, **other: object) -> Measured:
         percentiles_ms=LATENCIES,
         rss_bytes={"gateway": 100 << 20, "engine": 300 << 20},
         rate=rate,
-        engine={"engine": {"hot_users": 50, "counters": {"evicted": 3.0}}},
+        engine={"engine": {"hot_users": 50, "counters": COUNTERS}},
+        engine_work={"engine": WORK},
         **given,  # type: ignore[arg-type]
     )
 

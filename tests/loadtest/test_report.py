@@ -30,10 +30,12 @@ def test_everything_is_said() -> None:
         "100 bytes an event", "open loop, 25%", "7 status 503", "gateway 90, engine 70, generator 30",
         "Zipf(1) among 50 users", "no pipelining", "not subtracted", "most frequent last",
         "reaches 100.0% of it", "3.1 ms (p50), 7.5 ms (p99)", "9 of 10", "engine 300 MiB",
-        "engine: hot_users 50, evicted 3.0",
+        "engine, closed loop 9:1: arena hit rate 95.0%, memo hit rate 30.0%, arena 64 of 128 MiB, "
+        "2,097,152 bytes a hot user",
         "29 equal, 1 within 0.0001, 0 different",
     ):  # fmt: skip
         assert part in text, part
+    assert "rerouted" not in text, "all counters are in the file"
     row = next(line for line in text.splitlines() if line.startswith(" bad"))
     assert " 12 " in row
     assert "1,000" in row
