@@ -105,6 +105,10 @@ class Settings(BaseSettings):
     """From so many requests in a micro-batch (64 are the most) answers wake as few experts as the model
     allows, unless a request says otherwise; 0 for never."""
 
+    taste_memo: bool = True
+    """Whether the engine remembers what it made of a user's newest event until the next one; off, for
+    measurements, it works that row out again for each list, and the lists are the same."""
+
     deadline_ms: int = Field(default=250, ge=1, le=60_000)
     """How long an answer may wait for the engine before the popular list is given, milliseconds."""
 

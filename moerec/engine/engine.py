@@ -71,7 +71,7 @@ class Engine:
 
     The states of so many users are kept as `arena_bytes` hold, at least those of one frame; on a CPU as
     `stored`, int8 (a quarter of the memory) or float32. `expert_quota` and `busy_frame` are those of
-    `ExpertPolicy`, with its SettingsError.
+    `ExpertPolicy`, with its SettingsError; `memo` is that of `QueryRows`.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Engine:
         stored: StoredType = np.int8,
         expert_quota: float = 0.0,
         busy_frame: int = 0,
+        memo: bool = True,
     ) -> None:
         self._version = bundle.version
         self._ids: list[ItemId] = list(bundle.id_map.ids)
@@ -103,7 +104,7 @@ class Engine:
             hot_users + FRAME_LIMIT, stored, bundle.user_sample()
         )
         self.policy = ExpertPolicy(self._model.config, expert_quota, busy_frame)
-        self._query_rows = QueryRows(self._encoder, self.policy, self._counters)
+        self._query_rows = QueryRows(self._encoder, self.policy, self._counters, memo)
         self._users = HotUsers(
             store, self._indexes, self._reach, hot_users, self._encoder.release, self._counters
         )

@@ -98,6 +98,11 @@ class ExpertPolicy:
         masked_BnE = np.repeat(self.masked_nE[None], len(budgets), axis=0)
         return Limits(masked_BnE, np.array(budgets, np.int64))
 
+    def no_limits(self, rows: int) -> Limits:
+        """For rows that may wake whom the model wakes."""
+        masked_BnE = np.zeros((rows, *self.masked_nE.shape), np.bool_)
+        return Limits(masked_BnE, np.full(rows, self._most, np.int64))
+
     def count(self, experts: Experts, most: int, by_load: bool) -> None:
         """A query row has been made for a row that wakes these experts, with at most `most` a layer."""
         self._query_rows += 1

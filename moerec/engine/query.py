@@ -24,12 +24,18 @@ class Answered:
 
 
 class QueryRows:
-    """The engine's way to tastes: remembers them with the user, and keeps within the policy's limits."""
+    """The engine's way to tastes: remembers them with the user, and keeps within the policy's limits.
 
-    def __init__(self, encoder: Encoder, policy: ExpertPolicy, counters: Counters) -> None:
+    Without `memo` each question costs its row, the known ones too: the tastes are the same.
+    """
+
+    def __init__(
+        self, encoder: Encoder, policy: ExpertPolicy, counters: Counters, memo: bool = True
+    ) -> None:
         self._encoder = encoder
         self._policy = policy
         self._counters = counters
+        self._memo = memo
 
     def answer(
         self, states: Sequence[UserState], wishes: Sequence[int | None], frame: int
@@ -41,11 +47,14 @@ class QueryRows:
         """
         new = {id(state): state for state in states if state.taste is None}
         self._counters.answers_computed += len(new)
-        self._counters.answers_memo += len(states) - len(new)
         if new:
             encoded = self._encoder.encode(list(new.values()))
             for state, found in zip(new.values(), encoded, strict=True):
                 state.taste = found
+        if self._memo:
+            self._counters.answers_memo += len(states) - len(new)
+        else:
+            self._work_out_again(states, set(new))
         canonical = [taste for state in states if (taste := state.taste) is not None]
         policy = self._policy
         if not (policy.masks or policy.is_busy(frame) or any(wishes)):
@@ -53,6 +62,20 @@ class QueryRows:
                 policy.observe([state.taste.experts for state in new.values() if state.taste])
             return Answered(canonical, [None] * len(canonical))
         return self._limited(states, canonical, wishes, frame, set(new))
+
+    def _work_out_again(self, states: Sequence[UserState], new: set[int]) -> None:
+        """The known tastes, once for each question; the first one of a `new` user has had its row."""
+        known = []
+        for state in states:
+            if id(state) in new:
+                new.remove(id(state))
+            else:
+                known.append(state)
+        if known:
+            self._counters.answers_computed += len(known)
+            found = self._encoder.query(known, self._policy.no_limits(len(known)))
+            for state, taste in zip(known, found, strict=True):
+                state.taste, state.limited = taste, None
 
     def warm_up(self, state: UserState) -> None:
         """Works out a query row of an encoded state, so that nobody waits for first-time costs."""

@@ -69,6 +69,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             stored,
             settings.expert_quota,
             settings.busy_frame,
+            settings.taste_memo,
         )
         follower = Follower(store, engine.apply_stored, engine.forget_users)
         warm_up(engine)

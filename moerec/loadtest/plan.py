@@ -123,7 +123,8 @@ class Plan:
             "events: new ones, one a request, users drawn the same way; a user goes on in one of the "
             "clusters of items that the user's history is made of",
             f"{self.connections} connections, kept alive, no pipelining; one machine for all processes",
-            "answers are made for each request: none comes from a cache",
+            "answers are made for each request: none comes from a cache; the engine remembers the row "
+            "of a user's newest event until the next, but for the line with the memo off",
             "each request carries a token, which is verified (remembered after the first time), and is "
             "counted against its user's limit, which nobody reaches unless MOEREC_USER_RATE is set",
             "open loop: Poisson arrivals, latency from the moment a request was due, not sent",

@@ -1,6 +1,7 @@
 """`moerec bench serving` from beginning to end.
 
-bundle, users --> service --> warm --> closed, open loops --> freshness --> quiet: content --> ceiling
+bundle, users --> service --> warm --> closed, open loops --> freshness --> quiet: content
+              --> service without memo --> warm --> closed loop --> ceiling
 """
 
 import tempfile
@@ -78,6 +79,13 @@ def _run(plan: Plan, console: Console) -> Report:
             with console.status("Starting the service"):
                 service = stopping.enter_context(serving(plan, bundle.path, url))
             _measure(plan, service, loads, report, console, bundle, url)
+        with (
+            console.status("Without the memo"),
+            serving(plan, bundle.path, url, memo=False) as other,
+        ):
+            _warm_up(plan, other, loads, Console(quiet=True))
+            memo_off = loads.closed(other, "closed loop, memo off", plan.mix, plan.seconds)
+            report.loads.append(memo_off)
         with console.status("The ceiling"), ceiling(plan, round(report.answer_bytes)) as bare:
             report.ceiling = loads.closed(bare, "ceiling", plan.mix, plan.seconds)
     return report

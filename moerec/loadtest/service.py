@@ -173,14 +173,17 @@ def _guarded(plan: Plan) -> Iterator[str | None]:
 
 
 @contextmanager
-def serving(plan: Plan, bundle: Path, database_url: str) -> Iterator[Service]:
-    """`moerec serve` on the store until the block ends. Other settings are those of the environment.
+def serving(plan: Plan, bundle: Path, database_url: str, memo: bool = True) -> Iterator[Service]:
+    """`moerec serve` on the store until the block ends, its engines with or without their memo of query rows.
+    Other settings are those of the environment.
 
     Raises what keeps it from starting (UsageError for a port in use), and ServiceError when it breaks.
     """
     lines: deque[str] = deque(maxlen=LAST_LINES)
     port = plan.target.port or next_free(HOST, 0)
-    settings = Settings.load(bundle=bundle, database_url=database_url, host=HOST, port=port)
+    settings = Settings.load(
+        bundle=bundle, database_url=database_url, host=HOST, port=port, taste_memo=memo
+    )
     check(settings)
     with _guarded(plan) as token, private_socket(settings) as settings:
         supervisor = make_supervisor(

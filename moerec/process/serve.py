@@ -18,7 +18,16 @@ from moerec.process.supervisor import Supervisor, http_ready
 from moerec.settings import PREFIX, Settings
 from moerec.store.sql import open_event_store
 
-PASSED_ON = ("environment", "bundle", "database_url", "engine_address", "engines", "host", "port")
+PASSED_ON = (
+    "environment",
+    "bundle",
+    "database_url",
+    "engine_address",
+    "engines",
+    "host",
+    "port",
+    "taste_memo",
+)
 """Settings that the children get from us; the others they read from the environment themselves."""
 
 

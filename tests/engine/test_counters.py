@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from moerec.artifacts.bundle import Bundle
 from moerec.engine.engine import Engine
@@ -17,6 +18,7 @@ from moerec.transport.frames import (
     EventPush,
     InfoReply,
     InfoRequest,
+    ListReply,
     RecommendRequest,
     Request,
 )
@@ -69,6 +71,24 @@ def test_hot_read_streamed_and_remembered_are_told_apart(bundle: Bundle, store: 
     assert (found["rows_encoded"], found["events_streamed"]) == (4, 1)
     assert found["users_hot"] == 2
     assert found["busy_seconds"] > 0
+
+
+def test_without_the_memo_no_answer_is_remembered_and_none_changes(
+    bundle: Bundle, store: EventStore
+) -> None:
+    engine, other = Engine(bundle, store, memo=False), Engine(bundle, store)
+    put(store, "ann", "i1", "i2", "i3")
+    put(store, "bob", "i7")
+    frame: list[Request] = [wish("ann"), wish("bob"), wish("ann")]
+    for news in ("bob", "ann"):
+        push = put(store, news, "i4")
+        ours, theirs = (each.answer([push, *frame]) for each in (engine, other))
+        assert [replace(each, engine_ms=0.0) for each in ours if isinstance(each, ListReply)] == [
+            replace(each, engine_ms=0.0) for each in theirs if isinstance(each, ListReply)
+        ]
+    found = counted(engine)
+    assert (found["answers_computed"], found["answers_memo"]) == (6, 0)
+    assert (found["rows_encoded"], found["events_streamed"]) == (6, 1)
 
 
 def test_the_arena_is_measured_in_slots_and_bytes(bundle: Bundle, store: EventStore) -> None:

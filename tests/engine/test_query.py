@@ -168,10 +168,12 @@ class Counting:
         self._encoder.release(state)
 
 
-def query_rows(quota: float = 0.0, busy_frame: int = 0) -> tuple[QueryRows, Counting, ExpertPolicy]:
+def query_rows(
+    quota: float = 0.0, busy_frame: int = 0, memo: bool = True
+) -> tuple[QueryRows, Counting, ExpertPolicy]:
     encoder = Counting(encoders("times", 64)[0])
     policy = ExpertPolicy(SHAPES["times"], quota, busy_frame, window=64)
-    return QueryRows(encoder, policy, Counters()), encoder, policy
+    return QueryRows(encoder, policy, Counters(), memo), encoder, policy
 
 
 def undecided() -> UserState:
@@ -210,6 +212,27 @@ def test_a_query_row_is_remembered_until_the_next_event() -> None:
     state.append(history(1)[0]._replace(timestamp_ms=10**13))
     assert state.limited is None
     assert ask(rows, [state], 2).tastes[0] is not first
+
+
+def test_without_the_memo_each_list_has_its_own_row_and_says_the_same() -> None:
+    """To the last bit, where states are streamed, limits or none."""
+    rows, _, _ = query_rows()
+    again, encoder, _ = query_rows(memo=False)
+    for wish in (None, 2):
+        ours, theirs = ([state_of("times", history(n)) for n in LENGTHS] for _ in range(2))
+        for turn in range(3):
+            encoder.rows = 0
+            for one, other in zip(
+                ask(rows, [*ours, ours[0]], *[wish] * 9).tastes,
+                ask(again, [*theirs, theirs[0]], *[wish] * 9).tastes,
+                strict=True,
+            ):
+                assert np.array_equal(one.vector, other.vector)
+                assert one.experts == other.experts
+            # The first time only the second question of the first user finds a row.
+            canonical = 9 if turn else 1
+            assert encoder.rows >= canonical
+            assert wish is not None or encoder.rows == canonical
 
 
 def test_load_cuts_the_budget_of_who_has_none_of_their_own() -> None:

@@ -123,8 +123,11 @@ def test_the_command_from_training_to_the_picture(tmp_path: Path) -> None:
         assert said in output
         assert ("Training on" in output) is (said == "loaded at")
     found = json.loads((tmp_path / "out.json").read_text())
-    assert [load["mix"] for load in found["loads"]] == [[9, 1], [1, 1], *[[9, 1]] * 4]
+    assert [load["mix"] for load in found["loads"]] == [[9, 1], [1, 1], *[[9, 1]] * 5]
     assert found["faults"] == []
+    memo = {load["name"]: load["engine_work"]["engine"]["answers_memo"] for load in found["loads"]}
+    assert memo["closed loop"] > 0
+    assert memo["closed loop, memo off"] == 0
     assert found["content"]["lists"] >= 20
     assert found["freshness"]["never"] == 0
     assert found["model"]["routing"]["budget"] == 2.25
