@@ -222,7 +222,6 @@ class Engine:
 
     def _begin_ranking(self, request: RecommendRequest) -> Reply | _Ranking:
         _check_k(request.k)
-        excluded = array("i", self._known(request.exclude))
         if request.history is not None:
             if not request.history:
                 return ListReply([], [], fallback="empty_history")
@@ -237,9 +236,12 @@ class Engine:
             raise UsageError("A recommend request names neither a user nor a history.")
         if not state.past.length:
             return ListReply([], [], fallback="no_known_items")
-        if request.exclude_seen:
-            excluded.extend(state.seen)
-        return _Ranking(request.k, np.array(excluded, np.int32), state, request.max_experts)
+        # A copy: events that come later in the frame lengthen what was seen.
+        excluded = np.array(state.seen if request.exclude_seen else (), np.int32)
+        if request.exclude:
+            named = np.array(self._known(request.exclude), np.int32)
+            excluded = np.concatenate([excluded, named])
+        return _Ranking(request.k, excluded, state, request.max_experts)
 
     def _rank(self, rankings: list[_Ranking], frame: int) -> list[ListReply]:
         answered = self._query_rows.answer(
