@@ -19,10 +19,14 @@ MODEL: Final = {
     "experts": 8,
     "expert_dim": 128,
     "window": 50,
-    "batch_events": 2048,
     "validation_users": 1000,
 }
 """What both shapes have in common."""
+
+
+LEAST_BATCH: Final = 2_048
+ITEMS_A_BATCH_EVENT: Final = 50
+"""A step of training costs as much for each item as for some part of an event: more items, larger batches."""
 
 
 def item_ids(count: int) -> list[str]:
@@ -56,7 +60,8 @@ def _train(plan: Plan, console: Console) -> Bundle:
         f"Training on {log.report.events:,} synthetic events over {plan.items:,} items",
         highlight=False,
     )
-    model = {**MODEL, **SHAPES[plan.shape]}
+    batch = max(LEAST_BATCH, plan.items // ITEMS_A_BATCH_EVENT)
+    model = {**MODEL, **SHAPES[plan.shape], "batch_events": batch}
     reach = model["layers"] * (model["window"] - 1) + 1
     options = FitOptions(
         seed=plan.seed,
