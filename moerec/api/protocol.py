@@ -7,10 +7,11 @@ for it, and a lost connection tells it.
 """
 
 import math
+import re
 import time
 from asyncio import AbstractEventLoop
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from uvicorn import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -28,6 +29,9 @@ _SPECIAL: Final = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 """A request with one of these takes the long way."""
 
 
+_LINE: Final = re.compile(rb"GET (/v1/users/[\w.~%-]+/recommendations(?:\?[\w=&]*)?) HTTP/1\.1")
+
+
 class _Nobody:
     """Who waits for more of a plain request: its cycle has no task."""
 
@@ -38,13 +42,14 @@ class _Nobody:
 class _Plain:
     """A plain request from its head to its answer, for uvicorn one of its cycles.
 
-    `is_get`, or a POST; `own_id` is the caller's, or new.
+    `is_get`, or a POST; `own_id` is the caller's, or made here (`is_own`).
     """
 
     __slots__ = (
         "body",
         "disconnected",
         "is_get",
+        "is_own",
         "keep_alive",
         "more_body",
         "own_id",
@@ -61,7 +66,18 @@ class _Plain:
         self.response_complete = False
         self.start = time.perf_counter()
         self.is_get = is_get
-        self.own_id = own_id
+        self.is_own = not own_id
+        self.own_id = own_id or new_id()
+
+
+class _Head(NamedTuple):
+    """What stood behind the first line of a plain GET, as bytes and as uvicorn's headers."""
+
+    rest: bytes
+    headers: list[tuple[bytes, bytes]]
+
+
+_NO_HEAD: Final = _Head(b"\0", [])  # no request ends so
 
 
 class FrontDoor(HttpToolsProtocol):
@@ -84,9 +100,41 @@ class FrontDoor(HttpToolsProtocol):
         # Of a longer body uvicorn waits for somebody to read the beginning.
         self._most_bytes = min(max_body_bytes, HIGH_WATER_LIMIT)
         self._idle_since = math.inf
+        self._is_between = True
+        self._begun = 0
+        self._repeated = _NO_HEAD
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come. A list that is asked for with the same headers as the last one, byte for byte, is
+        not parsed again."""
+        if self._is_between and data.endswith(self._repeated.rest) and self._repeat(data):
+            return
+        was_between, self._begun = self._is_between, 0
+        super().data_received(data)
+        if was_between and self._is_between and self._begun == 1 and data[:4] == b"GET ":
+            # The one request in it ended where the data did: its head can be recognised.
+            plain: object = self.cycle
+            if type(plain) is _Plain and plain.keep_alive and plain.is_own:
+                self._repeated = _Head(data[data.index(b"\r\n") :], self.headers)
+
+    def _repeat(self, data: bytes) -> bool:
+        """Takes the request if it is a plain GET behind which nothing else comes."""
+        found = _LINE.fullmatch(data, 0, len(data) - len(self._repeated.rest))
+        if found is None or not self._is_free():
+            return False
+        asked = of_url(found[1])
+        if asked is None or not self._short_way.suits(asked):
+            return False
+        plain = _Plain("", is_get=True, keep_alive=True)
+        plain.more_body = False
+        self.cycle, self.headers = plain, self._repeated.headers  # type: ignore[assignment]
+        self._begin(plain, asked)
+        return True
 
     def on_message_begin(self) -> None:
         """A request begins; what ASGI wants to know is put together when it takes the long way."""
+        self._is_between = False
+        self._begun += 1
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -101,6 +149,7 @@ class FrontDoor(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The whole of a request is there."""
+        self._is_between = True
         plain: object = self.cycle
         if type(plain) is not _Plain or not plain.more_body:
             super().on_message_complete()
@@ -155,10 +204,15 @@ class FrontDoor(HttpToolsProtocol):
             seconds, self.timeout_keep_alive_handler
         )
 
+    def _is_free(self) -> bool:
+        """Whether an answer could go out at once."""
+        before = self.cycle
+        return (before is None or before.response_complete) and not self.flow.write_paused
+
     def _plain(self) -> _Plain | None:
         """A request that may take the short way, by its head. It is the only one on the connection."""
-        before, parser = self.cycle, self.parser
-        if (before is not None and not before.response_complete) or self.flow.write_paused:
+        parser = self.parser
+        if not self._is_free():
             return None
         is_get = parser.get_method() == b"GET"
         own_id, kinds, length = "", 0, -1
@@ -179,7 +233,7 @@ class FrontDoor(HttpToolsProtocol):
             may_be = may_be and parser.get_method() == b"POST"
         if not may_be or self.root_path or parser.get_http_version() != "1.1":
             return None
-        return _Plain(own_id or new_id(), is_get=is_get, keep_alive=parser.should_keep_alive())
+        return _Plain(own_id, is_get=is_get, keep_alive=parser.should_keep_alive())
 
     def _begin(self, plain: _Plain, asked: Asked) -> None:
         # What is called later for this request is called in the context of now.

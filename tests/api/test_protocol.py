@@ -14,6 +14,7 @@ import pytest
 from moerec.api.main import create_app
 from moerec.settings import Settings
 from moerec.transport.client import LocalEngineClient
+from moerec.transport.frames import RecommendRequest
 from tests.api.toy import ToyEngine, running, toy_bundle, toy_gateway
 
 LIST = b"GET /v1/users/ann/recommendations?k=2 HTTP/1.1\r\nHost: x\r\n"
@@ -78,6 +79,40 @@ def test_requests_that_are_sent_at_once_are_answered_in_their_order(
         text += wire.socket.recv(65536)
     places = [text.index(b"x-request-id: %d\r\n" % number) for number in range(6)]
     assert places == sorted(places)
+
+
+def test_a_head_that_is_known_is_recognised_where_a_request_begins_and_nowhere_else(
+    wire: Wire, engine: ToyEngine
+) -> None:
+    """The same bytes may be the body of another request, its end, or the first of several."""
+    for _ in range(2):
+        wire.send(LIST + END)
+        ((status, _, _),) = wire.answers(1)
+        assert status == 200
+    body = LIST + END
+    head = b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    wire.send(head + b"Content-Length: %d\r\n\r\n" % len(body))
+    time.sleep(0.05)
+    wire.send(body)
+    ((status, _, answer),) = wire.answers(1)
+    assert (status, b"this is not JSON" in answer) == (422, True)
+    asked = len(engine.asked)
+    wire.send(LIST + END + LIST.replace(b"ann", b"bob") + END + LIST.replace(b"k=2", b"k=3") + END)
+    assert [status for status, _, _ in wire.answers(3)] == [200] * 3
+    wire.send(LIST[:30])
+    time.sleep(0.05)
+    wire.send(LIST[30:] + END)
+    assert [status for status, _, _ in wire.answers(1)] == [200]
+    found = [each for each in engine.asked[asked:] if isinstance(each, RecommendRequest)]
+    assert [(each.user_id, each.k) for each in found] == [
+        ("ann", 2),
+        ("bob", 2),
+        ("ann", 3),
+        ("ann", 2),
+    ]
+    wire.send(LIST.replace(b"ann", b"a b") + END)
+    ((status, _, _),) = wire.answers(1)
+    assert status == 400
 
 
 def test_a_body_that_comes_later_than_its_head(wire: Wire) -> None:
