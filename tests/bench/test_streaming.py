@@ -10,6 +10,7 @@ from moerec.training.fit import FitOptions, fit_bundle
 from moerec.training.presets import Variant
 from tests.bench.script import run_script
 from tests.logs import walking_log
+from tests.tiny import tiny_bundle
 
 
 def test_streamed_is_measured_beside_replayed_and_says_the_same(tmp_path: Path) -> None:
@@ -37,3 +38,18 @@ def test_streamed_is_measured_beside_replayed_and_says_the_same(tmp_path: Path) 
     assert "saved" not in mixture
     assert "largest difference" in done.stdout
     assert found["users"] == 20
+
+
+def test_growth_with_the_history_and_with_the_window(tmp_path: Path) -> None:
+    """With a window that nobody trained the ways must agree, too: it is the same model for all of them."""
+    bundle = tiny_bundle(tmp_path / "bundle", items=300).path
+    small = ["--state=float32", "--batch=4", "--users=8", "--repeats=2"]
+    small += ["--history", "20", "60", "--window", "2", "9", "--json", str(tmp_path / "out.json")]
+    done = run_script("streaming.py", "synthetic", bundle, *small)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out.json").read_text())["models"]
+    assert [(row["history"], row["window"]) for row in rows] == [(20, 2), (20, 9), (60, 2), (60, 9)]
+    for row in rows:
+        assert 0 < row["largest_difference"] < 1e-4
+        assert "saved" not in row
+    assert rows[1]["bytes_a_user"] > rows[0]["bytes_a_user"] == rows[2]["bytes_a_user"]
