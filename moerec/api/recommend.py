@@ -5,13 +5,14 @@ import logging
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from moerec.api.answers import Answer, Item, Model, Spent, Why
 from moerec.api.catalogue import Catalogue
 from moerec.api.ids import new_id
 from moerec.errors import EngineUnavailableError, StorageError
+from moerec.observability.logging import SparingLog
 from moerec.observability.metrics import Metrics
 from moerec.store.cache import AnswerCache
 from moerec.store.interfaces import EventStore
@@ -46,6 +47,7 @@ class RecommendService:
     metrics: Metrics
     similar_cache: AnswerCache[ListReply]
     deadline_s: float
+    log: SparingLog = field(default_factory=lambda: SparingLog(logger))
 
     async def recommend(self, query: RecommendRequest) -> Answer:
         """The list for a user or a history, or for nobody."""
@@ -71,7 +73,7 @@ class RecommendService:
         self.metrics.engine_up(True)
         if isinstance(reply, ListReply):
             return reply
-        logger.warning("The engine answered %s", reply)
+        self.log.warning("The engine answered %s", reply)
         return ListReply([], [], fallback="engine_error")
 
     async def fall_back(self, query: RecommendRequest, code: str, start: float) -> Answer:
@@ -115,7 +117,7 @@ class RecommendService:
             async with asyncio.timeout(self.deadline_s / 2):
                 return await asyncio.to_thread(self.store.seen, UserId(query.user_id), SEEN_LIMIT)
         except (StorageError, TimeoutError) as error:
-            logger.warning("The user's seen items are not known: %s", error)
+            self.log.warning("The user's seen items are not known: %s", error)
             return ()
 
     def from_model(self, reply: ListReply, start: float, *, cached: bool = False) -> Answer:
