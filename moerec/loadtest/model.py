@@ -15,6 +15,10 @@ EVENTS_AN_ITEM: Final = 5
 LEAST_EVENTS: Final = 50_000
 """Training events of a small catalogue."""
 
+MANY_EVENTS: Final = 1_000_000
+EVENTS_AN_ITEM_OF_MANY: Final = 2
+"""Of a catalogue so large that training takes hours instead of minutes: half of them walk through all items."""
+
 MODEL: Final = {
     "experts": 8,
     "expert_dim": 128,
@@ -46,6 +50,12 @@ def prepared_bundle(plan: Plan, console: Console) -> Bundle:
     return _train(plan, console)
 
 
+def training_events(items: int) -> int:
+    """How long the log is that a model of so many items learns from."""
+    usual = min(items * EVENTS_AN_ITEM, MANY_EVENTS)
+    return max(usual, items * EVENTS_AN_ITEM_OF_MANY, LEAST_EVENTS)
+
+
 def _train(plan: Plan, console: Console) -> Bundle:
     # Torch comes with these, and is not needed where the bundle exists.
     from moerec.data.interactions import from_frame
@@ -55,7 +65,7 @@ def _train(plan: Plan, console: Console) -> Bundle:
     from moerec.training.presets import Variant
 
     world = World(item_ids(plan.items), plan.seed)
-    log = from_frame(training_log(world, max(plan.items * EVENTS_AN_ITEM, LEAST_EVENTS), plan.seed))
+    log = from_frame(training_log(world, training_events(plan.items), plan.seed))
     console.print(
         f"Training on {log.report.events:,} synthetic events over {plan.items:,} items",
         highlight=False,
