@@ -17,7 +17,7 @@ LEAST_EVENTS: Final = 50_000
 
 MANY_EVENTS: Final = 1_000_000
 EVENTS_AN_ITEM_OF_MANY: Final = 2
-"""Of a catalogue so large that training takes hours instead of minutes: half of them walk through all items."""
+"""Of a catalogue so large that training would take hours: half of them walk through all items."""
 
 MODEL: Final = {
     "experts": 8,
