@@ -28,8 +28,8 @@ from safetensors.numpy import load_file, save_file
 from moerec import __version__
 from moerec.artifacts.files import new_folder, sha256
 from moerec.artifacts.trained_on import TrainedOn
+from moerec.data.feature_recipe import FeatureRecipe
 from moerec.data.id_map import IdMap
-from moerec.data.item_features import FeatureRecipe
 from moerec.errors import ArtifactError
 from moerec.types import ItemId
 

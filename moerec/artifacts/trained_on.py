@@ -8,14 +8,16 @@ it scores: an event that was trained on, or might have been, is not a test.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moerec.data.id_map import IdMap
-from moerec.data.sequences import Histories
 from moerec.errors import LeakError
+
+if TYPE_CHECKING:  # a gateway reads bundles, and no tables
+    from moerec.data.sequences import Histories
 
 REMEDY: Final = (
     "Evaluate on the log the bundle was trained on, or on one that continues it; "
@@ -33,7 +35,7 @@ class TrainedOn:
 
     @classmethod
     def record(
-        cls, histories: Histories, train_lengths: NDArray[np.int32], id_map: IdMap
+        cls, histories: "Histories", train_lengths: NDArray[np.int32], id_map: IdMap
     ) -> "TrainedOn":
         """What training on the first `train_lengths[u]` events of each user will have used."""
         lengths = train_lengths.astype(np.int64)
@@ -45,7 +47,7 @@ class TrainedOn:
 
     def check(
         self,
-        histories: Histories,
+        histories: "Histories",
         users: NDArray[np.int64],
         places: NDArray[np.int64],
         id_map: IdMap,
@@ -75,7 +77,7 @@ class TrainedOn:
             )
 
 
-def fingerprint(histories: Histories, id_map: IdMap) -> str:
+def fingerprint(histories: "Histories", id_map: IdMap) -> str:
     """A short name of a log's content: the same users with the same items in the same number."""
     rows = np.arange(len(histories.users))
     digests = _digests(histories, rows, histories.lengths, id_map)
@@ -84,7 +86,7 @@ def fingerprint(histories: Histories, id_map: IdMap) -> str:
     return mixed.hexdigest()
 
 
-def ordered_fingerprint(histories: Histories, id_map: IdMap) -> str:
+def ordered_fingerprint(histories: "Histories", id_map: IdMap) -> str:
     """The same for all that weights follow from: the order of users, items and events, times, values."""
     mixed = blake2b(fingerprint(histories, id_map).encode(), digest_size=8)
     names = (_hashes(histories.users), _hashes(id_map.ids))
@@ -93,12 +95,12 @@ def ordered_fingerprint(histories: Histories, id_map: IdMap) -> str:
     return mixed.hexdigest()
 
 
-def _user_hashes(histories: Histories, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+def _user_hashes(histories: "Histories", rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     return _hashes([histories.users[row] for row in rows.tolist()])
 
 
 def _digests(
-    histories: Histories, rows: NDArray[np.int64], lengths: NDArray[np.int64], id_map: IdMap
+    histories: "Histories", rows: NDArray[np.int64], lengths: NDArray[np.int64], id_map: IdMap
 ) -> NDArray[np.uint64]:
     """For each row: the sum, modulo 2^64, of the hashes of its first `lengths` items."""
     item_hashes = np.concatenate([np.zeros(1, np.uint64), _hashes(id_map.ids)])

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from moerec.data.canonical import distinct
-from moerec.data.interactions import Interactions
-from moerec.data.items import ItemTable
 from moerec.types import PADDING, ItemId
+
+if TYPE_CHECKING:  # what serves has a map, and reads no tables
+    import polars as pl
+
+    from moerec.data.interactions import Interactions
+    from moerec.data.items import ItemTable
 
 
 class IdMap:
@@ -30,15 +33,19 @@ class IdMap:
         return {item: index for index, item in enumerate(self.ids, start=1)}
 
     @cached_property
-    def _table(self) -> pl.DataFrame:
+    def _table(self) -> "pl.DataFrame":
+        import polars as pl
+
         index = np.arange(1, len(self.ids) + 1, dtype=np.int32)
         return pl.DataFrame({"id": pl.Series(self.ids, dtype=pl.String), "index": index})
 
-    def indexes(self, items: pl.Series | Sequence[str]) -> NDArray[np.int32]:
+    def indexes(self, items: "pl.Series | Sequence[str]") -> NDArray[np.int32]:
         """int32 [n]: the index of each id, 0 where it is unknown."""
-        if not isinstance(items, pl.Series):
+        if isinstance(items, Sequence):
             found = (self._indexes.get(item, PADDING) for item in items)
             return np.fromiter(found, dtype=np.int32, count=len(items))
+        import polars as pl
+
         known = items.replace_strict(
             self._table.get_column("id"),
             self._table.get_column("index"),
@@ -55,8 +62,12 @@ class IdMap:
         return [self.ids[index - 1] for index in wanted]
 
 
-def build_id_map(interactions: Interactions, items: ItemTable | None = None) -> IdMap:
+def build_id_map(interactions: "Interactions", items: "ItemTable | None" = None) -> IdMap:
     """The log's items in order of first appearance, then those that only the item file has."""
+    import polars as pl
+
+    from moerec.data.canonical import distinct
+
     ids = distinct(interactions.frame.get_column("item_id"))
     if items is not None:
         ids = distinct(pl.concat([ids.alias("item_id"), items.frame.get_column("item_id")]))

@@ -1,34 +1,18 @@
 """The columns of an item file as words: which kind each one is, and what it says of every item."""
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final
 
-import msgspec
 import numpy as np
 import polars as pl
 
-Kind = Literal["list", "words", "value", "number"]
+from moerec.data.feature_recipe import Column, Kind
 
 FEW_NUMBERS: Final = 16
 """Up to this many different numbers, each is a feature of its own; above, they share ten buckets."""
 
 _DECILES: Final = np.linspace(0.1, 0.9, 9)
 _WORD: Final = r"[\p{L}\p{N}]+"
-
-
-class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How one column is read.
-
-    * "list": each entry is a feature;
-    * "words": each different word is, in lower case;
-    * "value": the whole text is, in lower case, blanks at its ends gone;
-    * "number": the number of `edges` (ascending) that are not above the value is, and so is a
-      missing value.
-    """
-
-    name: str
-    kind: Kind
-    edges: tuple[float, ...] = ()
 
 
 def kinds_of(frame: pl.DataFrame) -> list[Column]:

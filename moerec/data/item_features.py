@@ -6,62 +6,21 @@ kept. They would then count as one. Letters: V items, F features, n entries of a
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import blake2b, sha256
 from typing import Final
 
-import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from moerec.data.item_columns import Column, features_of, kinds_of
+from moerec.data.feature_recipe import HASH_BITS, Column, FeatureRecipe
+from moerec.data.item_columns import features_of, kinds_of
 from moerec.data.items import ItemTable
 from moerec.types import PADDING
 
 MOST_FEATURES: Final = 65_536
 LEAST_ITEMS: Final = 2
 """A feature of a single item says nothing of another one, and would only be a second id for it."""
-
-_HASH_BITS: Final = 53
-
-
-class FeatureRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    """How an item's content becomes features, also that of an item which comes later.
-
-    * `columns` of the item file, and how each is read;
-    * `items`: how many items the recipe was learned from;
-    * `hashes` [F] ascending, and `counts` [F]: in how many of those items each feature was.
-
-    ValueError if these contradict each other.
-    """
-
-    columns: list[Column]
-    items: int
-    hashes: list[int]
-    counts: list[int]
-
-    def __post_init__(self) -> None:
-        rules = {
-            "a hash and a count for each of 1 or more features": 0
-            < len(self.hashes)
-            == len(self.counts),
-            f"hashes of {_HASH_BITS} bits, ascending": self.hashes == sorted(set(self.hashes))
-            and all(0 <= value < 2**_HASH_BITS for value in self.hashes),
-            "counts from 1 and below the number of items": all(
-                0 < count < self.items for count in self.counts
-            ),
-            "edges in ascending order": all(
-                list(column.edges) == sorted(column.edges) for column in self.columns
-            ),
-        }
-        if broken := [rule for rule, holds in rules.items() if not holds]:
-            raise ValueError(f"a feature recipe needs {'; '.join(broken)}")
-
-    @cached_property
-    def rarity(self) -> NDArray[np.float32]:
-        """log(items / count) of each feature: what all items have weighs nothing. float32 [F]."""
-        return np.log(self.items / np.array(self.counts)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +106,4 @@ def _entries(frame: pl.DataFrame, columns: list[Column]) -> pl.DataFrame:
 
 def _hash(name: str) -> int:
     digest = blake2b(name.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> (64 - _HASH_BITS)
+    return int.from_bytes(digest, "big") >> (64 - HASH_BITS)

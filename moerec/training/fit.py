@@ -21,9 +21,10 @@ from moerec.artifacts.bundle import (
 from moerec.artifacts.checkpoint import checkpoint_path
 from moerec.artifacts.files import held, storage_error
 from moerec.artifacts.trained_on import TrainedOn, fingerprint, ordered_fingerprint
+from moerec.data.feature_recipe import FeatureRecipe
 from moerec.data.id_map import IdMap, build_id_map
 from moerec.data.interactions import Interactions
-from moerec.data.item_features import FeatureRecipe, ItemFeatures, item_features, learn_recipe
+from moerec.data.item_features import ItemFeatures, item_features, learn_recipe
 from moerec.data.items import ItemTable
 from moerec.data.sequences import build_histories
 from moerec.data.split import HoldOut, hold_out

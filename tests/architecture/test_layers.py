@@ -53,7 +53,16 @@ ONLY_IN = {
     "pandas": (),
 }
 MODELS_MAY_IMPORT = {"torch", "numpy", "moerec"}
-NOT_AFTER_IMPORT = {"torch", "numba", "scipy", "pandas", "pyarrow", "matplotlib", "jinja2"}
+NOT_AFTER_IMPORT = {
+    "torch",
+    "numba",
+    "scipy",
+    "polars",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "jinja2",
+}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
@@ -154,7 +163,8 @@ def test_package_files_are_empty() -> None:
 
 @pytest.mark.parametrize("module", ["moerec.api.main", "moerec.cli.main"])
 def test_starts_without_the_heavy_libraries(module: str) -> None:
-    """A gateway is up in about a second, and `moerec --help` answers at once, because neither loads torch."""
+    """A gateway is up in about a second, and `moerec --help` answers at once, because neither loads torch,
+    nor the library that reads tables."""
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT

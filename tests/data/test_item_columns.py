@@ -5,7 +5,8 @@ import datetime
 import polars as pl
 import pytest
 
-from moerec.data.item_columns import Column, features_of, kinds_of
+from moerec.data.feature_recipe import Column
+from moerec.data.item_columns import features_of, kinds_of
 
 ITEMS = [f"i{number}" for number in range(8)]
 
