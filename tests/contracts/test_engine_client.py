@@ -1,4 +1,4 @@
-"""What every EngineClient promises: the gRPC one against a served handler, a fleet of which one engine is
+"""What every EngineClient promises: the one of an engine process against a served handler, a fleet of which one engine is
 away, and the shipped fake."""
 
 import asyncio
@@ -58,10 +58,10 @@ async def local(handler: Handler) -> AsyncIterator[EngineClient]:
     await client.close()
 
 
-@pytest.fixture(params=["local", "grpc", "fleet"])
+@pytest.fixture(params=["local", "remote", "fleet"])
 def open_client(request: pytest.FixtureRequest, tmp_path: Path) -> OpenClient:
     @asynccontextmanager
-    async def over_grpc(handler: Handler) -> AsyncIterator[EngineClient]:
+    async def over_a_socket(handler: Handler) -> AsyncIterator[EngineClient]:
         address = f"unix:{tmp_path}/engine.sock"
         server = serve(handler, address)
         away = [f"unix:{tmp_path}/away.sock"] if request.param == "fleet" else []
@@ -70,7 +70,7 @@ def open_client(request: pytest.FixtureRequest, tmp_path: Path) -> OpenClient:
         await client.close()
         server.stop(0)
 
-    return local if request.param == "local" else over_grpc
+    return local if request.param == "local" else over_a_socket
 
 
 async def test_every_kind_of_request_gets_its_kind_of_reply(open_client: OpenClient) -> None:
