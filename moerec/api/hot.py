@@ -56,10 +56,10 @@ class ShortWay:
         """From now on it cannot; what is under way is answered."""
         self._gateway = None
 
-    def suits(self, asked: Asked | None) -> bool:
+    def suits(self, asked: Asked) -> bool:
         """Whether it is open, and the model can wake as few experts as are asked for: the long way names
         their range."""
-        if asked is None or self._gateway is None:
+        if self._gateway is None:
             return False
         most = asked.what.max_experts if isinstance(asked.what, RecommendRequest) else None
         return most is None or most in self._gateway.catalogue.budgets
@@ -106,9 +106,8 @@ class ShortWay:
 
         def made(task: asyncio.Task[Made]) -> None:
             self._tasks.discard(task)
-            if not task.cancelled():
-                error = task.exception()
-                done(task.result() if error is None else _failed(error, asked))
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            done(task.result() if error is None else _failed(error, asked))
 
         task = asyncio.get_running_loop().create_task(making)
         self._tasks.add(task)

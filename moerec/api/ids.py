@@ -3,15 +3,23 @@
 Those of a process grow, so that an index of them grows at its end.
 """
 
+import os
 from itertools import count
 from secrets import token_hex
-from typing import Final
 
-# Of this process; to ask the system for each id costs as much as a tenth of a request.
-_FIRST_DIGITS: Final = token_hex(10)
-_numbers: Final = count(1)
+_first_digits = token_hex(10)
+_numbers = count(1)
 
 
 def new_id() -> str:
     """32 hexadecimal digits that no other id of any process has, as far as chance goes."""
-    return f"{_FIRST_DIGITS}{next(_numbers):012x}"
+    # To ask the system for each one costs as much as a tenth of a request.
+    return f"{_first_digits}{next(_numbers):012x}"
+
+
+def _begin_anew() -> None:
+    global _first_digits
+    _first_digits = token_hex(10)
+
+
+os.register_at_fork(after_in_child=_begin_anew)

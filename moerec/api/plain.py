@@ -68,7 +68,7 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
 
 def of_url(url: bytes) -> Asked | None:
     """What a GET of this target asks for."""
-    if not url.isascii():
+    if not url.isascii() or b"#" in url:
         return None
     path, _, query = url.decode().partition("?")
     if "%" in path:

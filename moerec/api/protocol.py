@@ -32,6 +32,10 @@ _SPECIAL: Final = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 _LINE: Final = re.compile(rb"GET (/v1/users/[\w.~%-]+/recommendations(?:\?[\w=&]*)?) HTTP/1\.1")
 
 
+LONGEST_KNOWN: Final = 4096
+"""Bytes of a request whose head is kept, for each connection, to be recognised."""
+
+
 class _Nobody:
     """Who waits for more of a plain request: its cycle has no task."""
 
@@ -77,9 +81,6 @@ class _Head(NamedTuple):
     headers: list[tuple[bytes, bytes]]
 
 
-_NO_HEAD: Final = _Head(b"\0", [])  # no request ends so
-
-
 class FrontDoor(HttpToolsProtocol):
     """A connection to a gateway; `short_way` and `metrics` are those of its application."""
 
@@ -102,24 +103,37 @@ class FrontDoor(HttpToolsProtocol):
         self._idle_since = math.inf
         self._is_between = True
         self._begun = 0
-        self._repeated = _NO_HEAD
+        self._repeated: _Head | None = None
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come. A list that is asked for with the same headers as the last one, byte for byte, is
         not parsed again."""
-        if self._is_between and data.endswith(self._repeated.rest) and self._repeat(data):
+        known = self._repeated
+        if (
+            known is not None
+            and self._is_between
+            and data.endswith(known.rest)
+            and self._repeat(data, known)
+        ):
             return
         was_between, self._begun = self._is_between, 0
         super().data_received(data)
-        if was_between and self._is_between and self._begun == 1 and data[:4] == b"GET ":
+        self._idle_since = self.loop.time()
+        if (
+            was_between
+            and self._is_between
+            and self._begun == 1
+            and data[:4] == b"GET "
+            and len(data) <= LONGEST_KNOWN
+        ):
             # The one request in it ended where the data did: its head can be recognised.
             plain: object = self.cycle
             if type(plain) is _Plain and plain.keep_alive and plain.is_own:
                 self._repeated = _Head(data[data.index(b"\r\n") :], self.headers)
 
-    def _repeat(self, data: bytes) -> bool:
+    def _repeat(self, data: bytes, known: "_Head") -> bool:
         """Takes the request if it is a plain GET behind which nothing else comes."""
-        found = _LINE.fullmatch(data, 0, len(data) - len(self._repeated.rest))
+        found = _LINE.fullmatch(data, 0, len(data) - len(known.rest))
         if found is None or not self._is_free():
             return False
         asked = of_url(found[1])
@@ -127,7 +141,7 @@ class FrontDoor(HttpToolsProtocol):
             return False
         plain = _Plain("", is_get=True, keep_alive=True)
         plain.more_body = False
-        self.cycle, self.headers = plain, self._repeated.headers  # type: ignore[assignment]
+        self.cycle, self.headers = plain, known.headers  # type: ignore[assignment]
         self._begin(plain, asked)
         return True
 
@@ -162,6 +176,7 @@ class FrontDoor(HttpToolsProtocol):
         # The long way after all: uvicorn is told what it has not heard.
         self.cycle = None  # type: ignore[assignment]
         self._take_long_way()
+        self.cycle.keep_alive &= plain.keep_alive  # the server may have begun to stop
         if plain.body:
             super().on_body(plain.body)
         super().on_message_complete()

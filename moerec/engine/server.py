@@ -33,6 +33,9 @@ SLOW_WARM_UP_S = 5.0
 DRAIN_S = 0.5
 """Time that frames under way have after SIGTERM."""
 
+LOOK_S = 1.0
+"""Between two looks whether the door still answers: a process that does not can be started anew."""
+
 log = logging.getLogger("moerec.engine.server")  # `__name__` is "__main__" in the process
 
 
@@ -87,7 +90,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
             address,
             time.monotonic() - started,
         )
-        stop.wait()
+        while not stop.wait(LOOK_S):
+            if server.wait(0):
+                raise MoerecError("The engine's door has broken down; its log tells more.")
         server.stop(DRAIN_S)
         follower.stop()
 

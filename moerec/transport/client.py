@@ -36,11 +36,7 @@ Handler = Callable[[list[Request]], list[Reply]]
 """What an engine is to the transport: replies in the order of the requests, from any thread."""
 
 FRAMES_IN_FLIGHT: Final = 3
-GATHER_S: Final = 0.002
-"""At least so long after a frame the next one leaves: a frame costs both sides as much as a request or
-two, and who comes in between shares it. After a pause a request leaves at once."""
-
-ALARM_PAUSE_S: Final = 0.001
+ALARM_PAUSE_S: Final = 0.01
 """Of many deadlines that follow each other closely, the callers are told together."""
 
 WAITING_LIMIT: Final = 4096
@@ -131,23 +127,19 @@ class RemoteEngineClient:
     """An engine behind one connection.
 
     Callers that wait while `FRAMES_IN_FLIGHT` frames are on their way share the next frame, so
-    batches grow with load; so do those who come less than `gather_s` seconds after a frame. A lone request
-    waits for nothing. When the connection breaks, everything in
-    flight fails at once and a new one is tried, after 20 ms at first, every 0.5 s at most.
+    batches grow with load; so do those who ask in the same step of the event loop. A lone request waits for
+    nothing. When the connection breaks, everything in flight fails at once and a new one is tried, after
+    20 ms at first, every 0.5 s at most.
     `address` is `unix:PATH` or `HOST:PORT`. An engine that serves another bundle than
     that of `version` counts as away; without one, any will do.
     """
 
-    def __init__(
-        self, address: str, version: str | None = None, gather_s: float = GATHER_S
-    ) -> None:
+    def __init__(self, address: str, version: str | None = None) -> None:
         self._address = address
-        self._gather_s = gather_s
         self._version = version
         self._waiting: deque[_Waiting] = deque()
         self._flights: dict[int, _Flight] = {}
         self._next_frame = 0
-        self._next_at = 0.0
         self._link: Link | None = None
         self._departure: asyncio.Handle | None = None
         self._away: str | None = None
@@ -171,7 +163,7 @@ class RemoteEngineClient:
             self._connection = loop.create_task(self._stay_connected(), name="engine-connection")
         deadline = loop.time() + timeout_s
         self._waiting.append(_Waiting(request, timeout_s, deadline, future))
-        self._plan_next()
+        self._plan_departure()
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
         return future
@@ -288,42 +280,26 @@ class RemoteEngineClient:
         if (fault := link.ended.result()) is not None:
             raise fault
 
-    def _plan_departure(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Whoever asks in the same step of the event loop leaves together; others when it is time."""
-        # Whoever has little time is not kept for the sake of others.
-        now, first = loop.time(), self._waiting[0]
-        pause = min(self._next_at - now, (first.deadline - now) / 4)
-        self._departure = (
-            loop.call_soon(self._depart) if pause <= 0 else loop.call_later(pause, self._depart)
-        )
-
     def _depart(self) -> None:
         """Sends what waits, as far as frames may be under way."""
-        if self._departure is not None:
-            self._departure.cancel()
-            self._departure = None
+        self._departure = None
         while self._may_send() and (callers := self._next_callers()):
             self._send(callers)
-            # Fewer than a frame holds wait for others.
-            if len(self._waiting) < FRAME_LIMIT:
-                break
-        self._plan_next()
 
-    def _plan_next(self) -> None:
+    def _plan_departure(self) -> None:
+        """Whoever asks in the same step of the event loop leaves together."""
         if self._waiting and self._departure is None and self._may_send():
-            self._plan_departure(asyncio.get_running_loop())
+            self._departure = asyncio.get_running_loop().call_soon(self._depart)
 
     def _send(self, callers: list[_Waiting]) -> None:
         assert self._link is not None  # noqa: S101 - `_may_send`
-        now = asyncio.get_running_loop().time()
-        self._next_at = now + self._gather_s
         deadline = max(caller.deadline for caller in callers)
-        frame_id = self._next_frame
-        self._next_frame += 1
-        self._flights[frame_id] = _Flight(callers, deadline)
+        budget_ms = 1000 * (deadline - asyncio.get_running_loop().time())
         requests = [caller.request for caller in callers]
-        budget_ms = 1000 * (deadline - now)
-        self._link.send(encode(RequestFrame(frame_id, budget_ms, requests, time.monotonic())))
+        frame = RequestFrame(self._next_frame, budget_ms, requests, time.monotonic())
+        self._link.send(encode(frame))
+        self._flights[self._next_frame] = _Flight(callers, deadline)
+        self._next_frame += 1
 
     def _next_callers(self) -> list[_Waiting]:
         callers: list[_Waiting] = []
@@ -345,7 +321,7 @@ class RemoteEngineClient:
         for caller, reply in zip(flight.callers, frame.replies, strict=True):
             if not caller.future.done():
                 caller.future.set_result(reply)
-        self._plan_next()
+        self._plan_departure()
 
     def _may_send(self) -> bool:
         return self._link is not None and len(self._flights) < FRAMES_IN_FLIGHT

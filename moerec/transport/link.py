@@ -77,9 +77,10 @@ class Link(asyncio.Protocol):
     def _is_whole(self) -> bool:
         """Whether the message that has begun is there: a long one comes in many pieces."""
         begun = self._begun
-        return len(begun) >= _LENGTH.size and (
-            len(begun) - _LENGTH.size >= min(_LENGTH.unpack_from(begun)[0], MESSAGE_LIMIT_BYTES)
-        )
+        if len(begun) < _LENGTH.size:
+            return False
+        length: int = _LENGTH.unpack_from(begun)[0]
+        return length > MESSAGE_LIMIT_BYTES or len(begun) - _LENGTH.size >= length
 
     def _take(self, data: bytes) -> int:
         """Hands on the messages that are whole; where the next one begins."""

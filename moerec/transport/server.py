@@ -84,14 +84,16 @@ class EngineDoor:
         self._arrived: deque[_Arrival] = deque()
         self._work_ahead = asyncio.Event()
         self._is_closing = False
-        self._is_local = False
+        self._is_given_up = False
+        self._listener: asyncio.Server | None = None
+        self._path: Path | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def open(self, address: str) -> None:
         """Listens at the address; OSError or ValueError if that cannot be."""
         opened: Future[None] = Future()
-        self._is_local = address.startswith("unix:")
+        self._path = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
         live = self._live(address, opened)
         self._thread = threading.Thread(
             target=asyncio.run, args=(live,), name="engine-door", daemon=True
@@ -103,27 +105,34 @@ class EngineDoor:
         """Lets nobody in any more, answers what has arrived, and ends all connections: after so many seconds
         in any case. From any thread; returns when the handler is not at work any more."""
         assert self._thread is not None  # noqa: S101 - it is open
-        if self._loop is not None:
-            with suppress(RuntimeError):  # it has ended meanwhile
-                self._loop.call_soon_threadsafe(self._begin_to_close)
+        assert self._loop is not None  # noqa: S101
+        with suppress(RuntimeError):  # it has ended meanwhile
+            self._loop.call_soon_threadsafe(self._begin_to_close)
         self._thread.join(grace_s)
         # Whatever the handler is doing, its gateways ask elsewhere from now on.
+        self._is_given_up = True
         for gateway in list(self._gateways):
             gateway.shut_down()
         self._thread.join()
 
-    def wait(self) -> None:
-        """Returns when somebody has stopped it."""
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Returns when somebody has stopped it, or after so many seconds; whether it is closed."""
         assert self._thread is not None  # noqa: S101 - it is open
-        self._thread.join()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _begin_to_close(self) -> None:
         self._is_closing = True
+        if self._listener is not None:
+            if self._path is not None:
+                # Before the next engine can bind its own there.
+                self._path.unlink(missing_ok=True)
+            self._listener.close()
         self._work_ahead.set()
 
     async def _live(self, address: str, opened: Future[None]) -> None:
         try:
-            listener = await listen_for_links(
+            self._listener = await listen_for_links(
                 address, lambda: _Gateway(self._greeting, self._gateways, self._take)
             )
         except BaseException as error:
@@ -132,10 +141,6 @@ class EngineDoor:
         self._loop = asyncio.get_running_loop()
         opened.set_result(None)
         await self._work()
-        if self._is_local:
-            # Before the next engine can bind its own there.
-            Path(address.removeprefix("unix:")).unlink(missing_ok=True)
-        listener.close()
         leaving = list(self._gateways)
         for gateway in leaving:
             gateway.close()
@@ -144,7 +149,7 @@ class EngineDoor:
 
     async def _work(self) -> None:
         """Answers until nothing is left to be answered when it is to close."""
-        while True:
+        while not self._is_given_up:
             if not self._arrived:
                 if self._is_closing:
                     return
@@ -152,8 +157,9 @@ class EngineDoor:
                 await self._work_ahead.wait()
                 continue
             gateway, frame, expires = self._arrived.popleft()
-            replies = _replies(self._handler, frame, expires)
-            gateway.send(encode(ReplyFrame(frame.frame_id, replies)))
+            if gateway.ended.done():
+                continue  # nobody waits for it
+            gateway.send(_replies(self._handler, frame, expires))
             gateway.waiting -= 1
             await asyncio.sleep(0)  # reads what has come meanwhile
 
@@ -167,8 +173,10 @@ class EngineDoor:
         if gateway.waiting > FRAMES_WAITING:
             raise LinkError("it sends frame after frame")
         now = time.monotonic()
-        sent_s = min(frame.sent_s, now) if self._is_local else now
+        sent_s = now if self._path is None else min(frame.sent_s, now)
         arrival = (gateway, frame, sent_s + frame.budget_ms / 1000)
+        if self._is_closing and gateway.early is not None:
+            raise LinkError("it came in while the door was closing")
         if gateway.early is None:
             self._arrived.append(arrival)
             self._work_ahead.set()
@@ -226,12 +234,14 @@ _Arrival = tuple[_Gateway, RequestFrame, float]
 """A frame, whose it is, and the monotonic time at which its last caller gives up."""
 
 
-def _replies(handler: Handler, frame: RequestFrame, expires: float) -> list[Reply]:
+def _replies(handler: Handler, frame: RequestFrame, expires: float) -> bytes:
+    """The answer to a frame: whatever goes wrong with it is one, too."""
     if time.monotonic() > expires:
-        late = ErrorReply("The deadline had passed before the engine was free.")
-        return [late] * len(frame.requests)
-    try:
-        return handler(frame.requests)
-    except Exception as error:
-        logger.exception("The engine failed on a frame of %d requests", len(frame.requests))
-        return [ErrorReply(f"{type(error).__name__}: {error}")] * len(frame.requests)
+        reply: Reply = ErrorReply("The deadline had passed before the engine was free.")
+    else:
+        try:
+            return encode(ReplyFrame(frame.frame_id, handler(frame.requests)))
+        except Exception as error:
+            logger.exception("The engine failed on a frame of %d requests", len(frame.requests))
+            reply = ErrorReply(f"{type(error).__name__}: {error}")
+    return encode(ReplyFrame(frame.frame_id, [reply] * len(frame.requests)))

@@ -22,7 +22,20 @@ from tests.api.toy import ITEMS, ToyEngine, running, toy_bundle
 
 IDS = st.one_of(
     st.sampled_from(
-        [*ITEMS[:4], "ann", "a/b", "é", "", " ", "x" * 256, "x" * 257, "a\nb", "\x7f", "a%2Fb"]
+        [
+            *ITEMS[:4],
+            "ann",
+            "a/b",
+            "é",
+            "",
+            " ",
+            "x" * 256,
+            "x" * 257,
+            "a\nb",
+            "\x7f",
+            "a%2Fb",
+            "a#b",
+        ]
     ),
     st.text(max_size=6),
 )

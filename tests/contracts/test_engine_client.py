@@ -1,5 +1,5 @@
-"""What every EngineClient promises: the one of an engine process against a served handler, a fleet of which one engine is
-away, and the shipped fake."""
+"""What every EngineClient promises: that of an engine process, a fleet of which one engine is away, and the
+fake that ships."""
 
 import asyncio
 import threading

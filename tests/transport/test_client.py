@@ -79,33 +79,6 @@ async def test_callers_who_wait_together_share_a_frame(
     assert len(sizes) <= 20
 
 
-async def test_who_comes_soon_after_a_frame_shares_the_next_one(address: str) -> None:
-    """Each request that came while the engine was idle left in a frame of its own: at half of what the
-    service could carry, frames cost more than answers did."""
-    sizes: list[int] = []
-
-    def noting(requests: list[Request]) -> list[Reply]:
-        sizes.append(len(requests))
-        return toy(requests)
-
-    server = serve(noting, address)
-    client = RemoteEngineClient(address, gather_s=0.5)
-    try:
-        await until_answered(client, 5.0)
-        await asyncio.sleep(0.5)
-        await client.ask(InfoRequest(), 5.0)
-        sizes.clear()
-        asked = []
-        for _ in range(10):
-            asked.append(asyncio.ensure_future(client.ask(InfoRequest(), 5.0)))
-            await asyncio.sleep(0.005)
-        await asyncio.gather(*asked)
-        assert sizes == [10]
-    finally:
-        await client.close()
-        server.stop(0)
-
-
 async def test_an_absent_engine_is_refused_quickly_and_found_when_it_comes(
     address: str, client: RemoteEngineClient
 ) -> None:
@@ -315,18 +288,6 @@ async def test_who_gave_up_does_not_wait_any_more(address: str, client: RemoteEn
     release.set()
     assert len(await asyncio.gather(*asked)) == FRAMES_IN_FLIGHT * FRAME_LIMIT
     server.stop(0)
-
-
-async def test_who_has_little_time_is_not_kept_for_others(address: str) -> None:
-    """A deadline shorter than the pause between frames passed before the frame left."""
-    server = serve(toy, address)
-    client = RemoteEngineClient(address, gather_s=30.0)
-    try:
-        await until_answered(client, 5.0)
-        assert await client.ask(InfoRequest(), 2.0)
-    finally:
-        await client.close()
-        server.stop(0)
 
 
 def test_the_event_loop_of_the_gateway(address: str) -> None:

@@ -1,16 +1,21 @@
 """The engine's door refuses an address it cannot have, and makes the socket's folder."""
 
+import asyncio
+import contextlib
 import socket
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from moerec.errors import SettingsError
+from moerec.errors import EngineUnavailableError, SettingsError
+from moerec.transport.client import RemoteEngineClient
 from moerec.transport.frames import (
     FRAME_LIMIT,
     PROTOCOL,
+    ErrorReply,
     Greeting,
     InfoReply,
     InfoRequest,
@@ -224,3 +229,70 @@ def test_a_socket_left_by_a_killed_engine_is_taken_over(tmp_path: Path) -> None:
 def test_an_address_that_cannot_be_bound_is_refused_with_its_name() -> None:
     with pytest.raises(SettingsError, match=r"cannot listen on 256\.0\.0\.1:1"):
         serve(toy, "256.0.0.1:1")
+
+
+def test_it_ends_in_time_while_its_gateways_keep_asking(address: str) -> None:
+    """They came back as soon as they had lost their connection, found the door open, and kept it so."""
+
+    def slow(requests: list[Request]) -> list[Reply]:
+        time.sleep(0.02)
+        return toy(requests)
+
+    server, ended = serve(slow, address), threading.Event()
+
+    async def callers() -> None:
+        clients = [RemoteEngineClient(address) for _ in range(3)]
+
+        async def ask(client: RemoteEngineClient) -> None:
+            while not ended.is_set():
+                with contextlib.suppress(EngineUnavailableError):
+                    await client.ask(InfoRequest(), 0.5)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(ask(client) for client in clients for _ in range(70)))
+        for client in clients:
+            await client.close()
+
+    load = threading.Thread(target=asyncio.run, args=(callers(),))
+    load.start()
+    time.sleep(0.5)
+    stopping = threading.Thread(target=server.stop, args=(0.2,))
+    stopping.start()
+    stopping.join(20)
+    assert not stopping.is_alive()
+    assert server.wait(0)
+    ended.set()
+    load.join()
+
+
+def test_a_reply_that_cannot_be_sent_is_a_fault_of_its_frame_alone(address: str) -> None:
+    """It ended the door's thread: the process lived on, and answered nobody."""
+    replies = iter([ListReply(["i1"], [np.float32(1.0)]), InfoReply("toy", 1, 0)])  # type: ignore[list-item]
+    server = serve(lambda _: [next(replies)], address)
+    caller = Caller(address)
+    for number in range(2):
+        caller.send(frame(number))
+    (fault,) = decode_reply(caller.read()).replies
+    assert isinstance(fault, ErrorReply)
+    assert "float32" in fault.message
+    assert decode_reply(caller.read()).replies == [InfoReply("toy", 1, 0)]
+    caller.close()
+    server.stop(5)
+
+
+@pytest.mark.parametrize("cut", [2, 5])
+def test_a_message_beyond_the_limit_is_refused_as_soon_as_its_length_is_there(
+    address: str, cut: int
+) -> None:
+    """In pieces it was kept until 64 MiB of it were there."""
+    server = serve(toy, address)
+    caller = Caller(address)
+    announced = b"\xff" * 4 + b"x" * 100
+    caller.socket.sendall(announced[:cut])
+    time.sleep(0.05)
+    with contextlib.suppress(OSError):
+        caller.socket.sendall(announced[cut:])
+    with contextlib.suppress(ConnectionResetError):
+        assert caller.read() == b""
+    caller.close()
+    server.stop(5)

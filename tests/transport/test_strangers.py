@@ -69,7 +69,7 @@ GREETING = message(encode(Greeting(PROTOCOL, "toy")))
     [
         (message(b"\xc1 not a frame"), "foreign bytes"),
         (message(encode(Greeting("moerec 9", "toy"))), "it speaks 'moerec 9' and not 'moerec 1'"),
-        (GREETING * 2, "before it is asked"),
+        (GREETING * 2, "before it is asked|foreign bytes"),
         (b"", "hung up"),
         (GREETING, "ended the connection"),
         (GREETING + b"\xff" * 9, "announced a message of 4294967295 bytes"),
