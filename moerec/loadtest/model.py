@@ -23,7 +23,6 @@ MODEL: Final = {
     "experts": 8,
     "expert_dim": 128,
     "window": 50,
-    "validation_users": 1000,
 }
 """What both shapes have in common."""
 
@@ -31,6 +30,12 @@ MODEL: Final = {
 LEAST_BATCH: Final = 2_048
 ITEMS_A_BATCH_EVENT: Final = 50
 """A step of training costs as much for each item as for some part of an event: more items, larger batches."""
+
+
+MOST_VALIDATION_USERS: Final = 1_000
+FEWEST_VALIDATION_USERS: Final = 100
+VALIDATION_SCORES: Final = 100_000_000
+"""Users times items that a validation may score, beyond the fewest users: it ranks the whole catalogue."""
 
 
 def item_ids(count: int) -> list[str]:
@@ -71,7 +76,8 @@ def _train(plan: Plan, console: Console) -> Bundle:
         highlight=False,
     )
     batch = max(LEAST_BATCH, plan.items // ITEMS_A_BATCH_EVENT)
-    model = {**MODEL, **SHAPES[plan.shape], "batch_events": batch}
+    users = min(MOST_VALIDATION_USERS, VALIDATION_SCORES // plan.items + FEWEST_VALIDATION_USERS)
+    model = {**MODEL, **SHAPES[plan.shape], "batch_events": batch, "validation_users": users}
     reach = model["layers"] * (model["window"] - 1) + 1
     options = FitOptions(
         seed=plan.seed,
