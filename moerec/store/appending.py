@@ -47,39 +47,43 @@ class Appending:
         numbers, known = self._look_up(cursor, events_in)
         rows: list[tuple[object, ...]] = []
         results: list[Appended] = []
+        fresh: dict[str, tuple[int, int]] = {}
         for one in events_in:
             before = known.get(one.event_id)
             if before is not None:
                 results.append(_again(one, before))
                 continue
             table_number += 1
-            numbered = numbers[one.user_id]
-            numbered[1] += 1
-            key, number = numbered
+            key, number = numbers.get(one.user_id) or (self._new_user(cursor, one.user_id), 0)
+            number += 1
+            numbers[one.user_id] = fresh[one.user_id] = (key, number)
             rows.append(_row(one, table_number, key, number))
             known[one.event_id] = StoredEvent(one, number, table_number)
             results.append(Appended(one.event_id, number, table_number))
         if rows:
             cursor.executemany(self._insert_event, rows)
-            cursor.executemany(self._set_user, [(last, key) for key, last in numbers.values()])
+            cursor.executemany(self._set_user, [(last, key) for key, last in fresh.values()])
             cursor.execute(self._set_last, (table_number,))
         return results
 
     def _look_up(
         self, cursor: DBAPICursor, events_in: Sequence[Event]
-    ) -> tuple[dict[str, list[int]], dict[str, StoredEvent]]:
-        """Key and last number of each user with a new event, who gets a row if missing; the events known."""
-        numbers: dict[str, list[int]] = {}
+    ) -> tuple[dict[str, tuple[int, int]], dict[str, StoredEvent]]:
+        """Key and last number of each user who has a row and may need it; the events known."""
+        numbers: dict[str, tuple[int, int]] = {}
         known: dict[str, StoredEvent] = {}
         for user_id, key, last, *before in self._found(cursor, events_in):
             if before[0] is not None:
                 known[before[0]] = stored(before)
-            elif user_id not in numbers:
-                if key is None:
-                    cursor.execute(self._insert_user, (user_id, 0))
-                    ((key,),) = cursor.fetchall()
-                numbers[user_id] = [key, last or 0]
+            elif key is not None:
+                numbers[user_id] = (key, last)
         return numbers, known
+
+    def _new_user(self, cursor: DBAPICursor, user_id: str) -> int:
+        """The key of a new row. Only a new event needs one: a conflict leaves no user behind."""
+        cursor.execute(self._insert_user, (user_id, 0))
+        ((key,),) = cursor.fetchall()
+        return int(key)
 
     def _found(self, cursor: DBAPICursor, events_in: Sequence[Event]) -> Iterator[Sequence[Any]]:
         """What the tables say of the events' users and ids: rows of `_look_up_of`, some of them twice."""

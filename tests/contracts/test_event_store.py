@@ -100,6 +100,17 @@ def test_the_same_id_with_other_content_is_a_conflict_and_changes_nothing(
     assert store.history(UserId("ann"), 5)[0].event == an_event("a")
 
 
+def test_a_conflict_within_one_call_leaves_no_user_without_events(store: EventStore) -> None:
+    """Users got their rows before it was known whose events are new: a conflict's user stayed, with none."""
+    calls = [an_event("a"), an_event("a", user="ghost"), an_event("b", user="bob")]
+    first, conflict, last = store.append(calls)
+    assert (first.user_number, conflict.differs, last.user_number) == (1, ("user_id",), 1)
+    assert store.counts() == StoreCounts(users=2, events=2)
+    assert store.last_user_number(UserId("ghost")) == 0
+    assert store.append([an_event("c", user="ghost"), an_event("d")])[0].user_number == 1
+    assert store.counts() == StoreCounts(users=3, events=4)
+
+
 def test_history_is_in_the_order_of_time_then_of_arrival(store: EventStore) -> None:
     store.append(
         [an_event("b", item="i2", timestamp_ms=2000), an_event("d", item="i4", timestamp_ms=3000)]
