@@ -14,12 +14,21 @@ from moerec.types import Event
 RESET_TIMEOUT_MS: Final = 50
 """How long a checkpoint waits for readers, writers being locked out, until the log can begin anew."""
 
+BEGIN_LOG: Final = "PRAGMA user_version=0"
+"""Writes a page and changes nothing (nobody uses this number).
+
+The first commit of a log writes the log's head, and SQLite waits until the disk has that.
+"""
+
 
 class AtOnce:
     """Appends where nothing has to be waited for, by a connection that makes no checkpoints.
 
     A commit then copies a few pages into the operating system's memory; whoever holds this calls
-    `checkpoint` now and then in a thread that may wait. Connections are opened when they are first used.
+    `checkpoint` now and then in a thread that may wait. The first commit after a checkpoint that copied
+    all of the log waits for the disk: `checkpoint` makes it itself. It can still be one of these where
+    another connection made the checkpoint, or where it comes between the two steps of `checkpoint`.
+    Connections are opened when they are first used.
     """
 
     def __init__(self, engine: Engine, appending: Appending, begin: str) -> None:
@@ -65,12 +74,17 @@ class AtOnce:
         only a log that is copied to its end begins anew, and one that does not grows for ever.
         """
         if self._checkpointer is None:
-            self._checkpointer = self._connected(f"busy_timeout={RESET_TIMEOUT_MS}")
+            timeout = f"busy_timeout={RESET_TIMEOUT_MS}"
+            self._checkpointer = self._connected(timeout, "wal_autocheckpoint=0")
         cursor = self._checkpointer.cursor()
         try:
-            for mode in ("PASSIVE", "RESTART"):
-                cursor.execute(f"PRAGMA wal_checkpoint({mode})")
-                cursor.fetchall()
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            with self._mine:  # or `append` could come first, and wait for the disk
+                cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+                cursor.execute(BEGIN_LOG)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):  # else another writer is there, and begins the log
+                raise
         finally:
             cursor.close()
 

@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from moerec.errors import SettingsError, StorageError
 from moerec.store.appending import Appending
-from moerec.store.at_once import AtOnce
+from moerec.store.at_once import BEGIN_LOG, AtOnce
 from moerec.store.bulk import NewHistory, insert_histories
 from moerec.store.interfaces import Appended, PastRow, StoreCounts
 from moerec.store.tables import (
@@ -109,7 +109,7 @@ class SqlEventStore:
         self._name = self._readers.url.render_as_string(hide_password=True)
 
     def prepare(self) -> None:
-        """Makes missing tables; refuses a layout newer than ours."""
+        """Makes missing tables, begins the log; refuses a layout newer than ours."""
         with self._transaction() as connection:
             metadata.create_all(connection)
             version = connection.scalar(select(store_state.c.schema_version))
@@ -124,6 +124,7 @@ class SqlEventStore:
                     f"The event store has layout {version}; this version of moerec knows {SCHEMA_VERSION}.",
                     "Install the newer moerec, or name another database.",
                 )
+            connection.exec_driver_sql(BEGIN_LOG)  # or an event loop's first commit would
 
     def append(self, events_in: Sequence[Event]) -> list[Appended]:
         """See EventStore."""

@@ -17,6 +17,12 @@ from moerec.types import Event, UserId
 LOG_LIMIT = 8 * 2**20
 """A third of what 1,500 events leave in a log that never begins anew."""
 
+LOG_HEAD_BYTES = 32
+"""The log's own, written when it begins anew: every time another one."""
+
+AUTOMATIC_LOG = 1000 * 4096
+"""Bytes, as pages, after which SQLite makes a checkpoint by itself, in the middle of a commit."""
+
 
 def event(event_id: str, user: str = "ann", item: str | None = "i1") -> Event:
     return Event(event_id, UserId(user), item, 1)  # type: ignore[arg-type]
@@ -32,6 +38,11 @@ def stored(store: SqlEventStore, *events: Event) -> list[Appended]:
 def store(tmp_path: Path) -> Iterator[SqlEventStore]:
     with closing(open_event_store(f"sqlite:///{tmp_path}/events.db")) as store:
         yield store
+
+
+def log_head(directory: Path) -> bytes:
+    with (directory / "events.db-wal").open("rb") as log:
+        return log.read(LOG_HEAD_BYTES)
 
 
 @pytest.fixture
@@ -120,3 +131,49 @@ def test_a_long_read_delays_the_end_of_the_log_and_nothing_else(
         stored(store, event(f"d{n}"))
     assert log.stat().st_size == before
     assert store.last_number() == 5
+
+
+def test_the_checkpoint_begins_the_log_itself(store: SqlEventStore, tmp_path: Path) -> None:
+    """The next commit did, on the event loop: SQLite then waits for the disk, and so did every request."""
+    heads = [log_head(tmp_path)]
+    for n in range(3):
+        stored(store, event(f"e{n}"))
+        assert log_head(tmp_path) == heads[-1]
+        store.checkpoint()
+        heads.append(log_head(tmp_path))
+    assert len(set(heads)) == 4
+    stored(store, event("last"))
+    assert log_head(tmp_path) == heads[-1]
+
+
+def test_who_opens_a_store_begins_its_log(tmp_path: Path) -> None:
+    """The first commit after a start waited for the disk: the last process had taken the log away."""
+    url = f"sqlite:///{tmp_path}/events.db"
+    open_event_store(url).close()
+    with closing(open_event_store(url)) as store:
+        head = log_head(tmp_path)
+        assert len(head) == LOG_HEAD_BYTES
+        stored(store, event("a"))
+        assert log_head(tmp_path) == head
+
+
+def test_another_writer_does_not_fail_a_checkpoint(
+    store: SqlEventStore, other: sqlite3.Connection
+) -> None:
+    other.execute("BEGIN IMMEDIATE")
+    store.checkpoint()
+    other.execute("COMMIT")
+    assert stored(store, event("a"))[0].user_number == 1
+
+
+def test_a_commit_makes_no_checkpoint_however_long_the_log(
+    store: SqlEventStore, tmp_path: Path
+) -> None:
+    """SQLite's own checkpoints come with a commit, and wait for the disk: these commits may not."""
+    database, log = tmp_path / "events.db", tmp_path / "events.db-wal"
+    store.checkpoint()
+    before = database.read_bytes()
+    for n in range(400):
+        stored(store, event(f"e{n}", f"u{n}"))
+    assert log.stat().st_size > AUTOMATIC_LOG
+    assert database.read_bytes() == before
