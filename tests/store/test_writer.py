@@ -80,6 +80,7 @@ class WatchedStore(SqlEventStore):
 
     on_loop: list[int]
     in_thread: list[int]
+    gate: threading.Event  # the thread waits here, before it has any lock
     checkpoints: int
     slow = False
     fault: Exception | None = None
@@ -97,6 +98,7 @@ class WatchedStore(SqlEventStore):
 
     def append(self, events_in: Sequence[Event]) -> list[Appended]:
         self.in_thread.append(len(events_in))
+        self.gate.wait(5)
         return super().append(events_in)
 
     def checkpoint(self) -> None:
@@ -112,6 +114,8 @@ def watched(tmp_path: Path) -> Iterator[WatchedStore]:
     open_event_store(url).close()
     with closing(WatchedStore(url, "process")) as watched:
         watched.on_loop, watched.in_thread, watched.checkpoints = [], [], 0
+        watched.gate = threading.Event()
+        watched.gate.set()
         yield watched
 
 
@@ -265,6 +269,23 @@ async def test_a_large_group_does_not_hold_the_loop_up(
     assert (watched.on_loop, watched.in_thread) == ([], [ON_LOOP_LIMIT + 1])
 
 
+async def test_the_loop_does_not_overtake_the_thread(
+    watched: WatchedStore, writer: GroupCommitWriter
+) -> None:
+    """Later events of a user would get the earlier numbers."""
+    watched.gate.clear()
+    large = [event(f"e{n}") for n in range(ON_LOOP_LIMIT + 1)]
+    first = asyncio.create_task(writer.append(large))
+    while not watched.in_thread:
+        await asyncio.sleep(0.005)
+    second = asyncio.create_task(writer.append([event("later")]))
+    await asyncio.sleep(0.02)
+    assert watched.on_loop == []
+    watched.gate.set()
+    await first
+    assert [one.user_number for one in await second] == [ON_LOOP_LIMIT + 2]
+
+
 async def test_who_meets_another_writer_waits_in_the_thread_and_the_loop_goes_on(
     watched: WatchedStore, writer: GroupCommitWriter, tmp_path: Path
 ) -> None:
@@ -316,16 +337,16 @@ async def test_an_event_that_cannot_be_stored_spoils_its_own_call_only(
     assert [type(result) for result in results] == [list, StorageError, list]
 
 
-async def test_the_thread_makes_the_loops_checkpoints_and_survives_a_failed_one(
+async def test_the_thread_makes_a_checkpoint_after_so_many_events_and_survives_a_failed_one(
     watched: WatchedStore, writer: GroupCommitWriter
 ) -> None:
+    """By a count of commits, the log would grow with the size of the calls."""
     watched.checkpoint_fault = OSError("no")
-    written = 0
-    while watched.checkpoints < 2:
-        await writer.append([event(f"{written}-{n}", f"u{n}") for n in range(ON_LOOP_LIMIT)])
-        written += ON_LOOP_LIMIT
-        watched.checkpoint_fault = None if watched.checkpoints else watched.checkpoint_fault
-    assert written >= 2 * CHECKPOINT_EVENTS
+    while sum(watched.on_loop) < 2 * CHECKPOINT_EVENTS:
+        number = len(watched.on_loop) + len(watched.in_thread)
+        await writer.append([event(f"{number}-{n}", f"u{n}") for n in range(ON_LOOP_LIMIT)])
+    writer.close()
+    assert watched.checkpoints == 2
 
 
 async def test_two_loops_of_two_threads_share_a_writer(watched: WatchedStore) -> None:
