@@ -8,11 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 import uvloop
 
 from moerec.errors import EngineTooSlowError, EngineUnavailableError
@@ -34,18 +31,6 @@ INFO = InfoReply("toy", 1, 0)
 
 def toy(requests: list[Request]) -> list[Reply]:
     return [INFO] * len(requests)
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> str:
-    return f"unix:{tmp_path}/engine.sock"
-
-
-@pytest_asyncio.fixture
-async def client(address: str) -> AsyncIterator[RemoteEngineClient]:
-    client = RemoteEngineClient(address)
-    yield client
-    await client.close()
 
 
 async def until_answered(client: RemoteEngineClient, within_s: float) -> None:

@@ -64,11 +64,6 @@ class Caller:
         self.socket.close()
 
 
-@pytest.fixture
-def address(tmp_path: Path) -> str:
-    return f"unix:{tmp_path}/engine.sock"
-
-
 def frame(number: int, count: int = 1, budget_ms: float = 10_000.0) -> bytes:
     return encode(RequestFrame(number, budget_ms, [InfoRequest()] * count))
 

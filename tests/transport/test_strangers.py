@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from moerec.errors import EngineAwayError
 from moerec.transport.client import RemoteEngineClient
@@ -21,18 +19,6 @@ from moerec.transport.frames import (
 )
 from moerec.transport.server import serve
 from tests.transport.test_client import toy, until_answered
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> str:
-    return f"unix:{tmp_path}/engine.sock"
-
-
-@pytest_asyncio.fixture
-async def client(address: str) -> AsyncIterator[RemoteEngineClient]:
-    client = RemoteEngineClient(address)
-    yield client
-    await client.close()
 
 
 @contextlib.asynccontextmanager
