@@ -43,7 +43,7 @@ class Served:
         return [
             child
             for child in psutil.Process(self.process.pid).children()
-            if module in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE
+            if module in command_line(child)
         ]
 
     def text(self, path: str) -> str:
@@ -65,6 +65,14 @@ class Served:
             return data
         finally:
             connection.close()
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """Of a living process; empty when it has died, be it between two looks at it."""
+    try:
+        return [] if process.status() == psutil.STATUS_ZOMBIE else process.cmdline()
+    except psutil.NoSuchProcess:  # also a ZombieProcess
+        return []
 
 
 def moerec(*arguments: str, **options: Any) -> subprocess.Popen[str]:

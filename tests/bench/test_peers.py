@@ -24,6 +24,7 @@ from moerec.loadtest.plan import Plan
 from moerec.loadtest.users import prepared_store, user_id
 from moerec.store.sql import open_event_store
 from tests.bench.script import BENCH, run_script
+from tests.serving import command_line
 from tests.tiny import tiny_bundle
 
 sys.path.insert(0, str(BENCH))
@@ -207,7 +208,9 @@ def test_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
     ) as process:  # fmt: skip
         parent = psutil.Process(process.pid)
         deadline = time.monotonic() + 200
-        while not any("moerec.loadtest.generator" in each.cmdline() for each in parent.children()):
+        while not any(
+            "moerec.loadtest.generator" in command_line(each) for each in parent.children()
+        ):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         children = parent.children(recursive=True)

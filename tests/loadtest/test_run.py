@@ -21,7 +21,7 @@ from moerec.loadtest.run import run_bench
 from moerec.loadtest.service import ceiling, serving
 from moerec.loadtest.users import prepared_store, working_copy
 from moerec.store.sql import open_event_store
-from tests.serving import moerec
+from tests.serving import command_line, moerec
 from tests.tiny import tiny_bundle
 
 ITEMS = 300
@@ -145,7 +145,9 @@ def test_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
     with moerec(*given, cwd=tmp_path) as process:
         parent = psutil.Process(process.pid)
         deadline = time.monotonic() + 200
-        while not any("moerec.loadtest.generator" in each.cmdline() for each in parent.children()):
+        while not any(
+            "moerec.loadtest.generator" in command_line(each) for each in parent.children()
+        ):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         children = parent.children(recursive=True)
