@@ -32,8 +32,8 @@ from moerec.loadtest.ceiling import HOST
 from moerec.process.children import Child, ChildSpec
 from moerec.process.ports import next_free
 from moerec.process.supervisor import http_ready
-from moerec.transport.client import RemoteEngineClient
 from moerec.transport.frames import InfoReply, InfoRequest
+from moerec.transport.remote import RemoteEngineClient
 
 LOOK_S = 0.005
 LONGEST_S = 300.0

@@ -20,8 +20,8 @@ import uvloop
 from _machine import ROOT, about
 
 from moerec.errors import EngineUnavailableError
-from moerec.transport.client import RemoteEngineClient
 from moerec.transport.frames import InfoReply, InfoRequest, RecommendRequest
+from moerec.transport.remote import RemoteEngineClient
 
 VERSION = "canned"
 

@@ -1,4 +1,4 @@
-"""Lists as they go out: what `schemas.py` describes, in structs that cost a tenth of a model class each.
+"""Answers as they go out: what `schemas.py` describes, in structs that cost a tenth of a model class each.
 
 A test holds the two together.
 """
@@ -52,18 +52,41 @@ class Answer(msgspec.Struct):
     timings_ms: Spent
 
 
+class EventResult(msgspec.Struct):
+    """`schemas.EventResult`"""
+
+    event_id: str
+    status: Literal["accepted", "duplicate"]
+    number: int
+
+
+class RejectedEvent(msgspec.Struct):
+    """`schemas.RejectedEvent`"""
+
+    index: int
+    code: Literal["invalid_event", "event_id_conflict", "rate_limited"]
+    message: str
+
+
+class Taken(msgspec.Struct):
+    """`schemas.EventsOut`"""
+
+    results: list[EventResult]
+    rejected: list[RejectedEvent]
+
+
 JSON: Final = "application/json"
 
 _encoder = msgspec.json.Encoder()
 
 
-def body(made: Answer) -> bytes:
-    """The list as JSON."""
+def body(made: Answer | Taken) -> bytes:
+    """The answer as JSON."""
     return _encoder.encode(made)
 
 
 def headers(made: Answer) -> dict[str, str]:
-    """Its times as a Server-Timing header, which browsers show; and that it is of this moment."""
+    """A list's times as a Server-Timing header, which browsers show; and that it is of this moment."""
     return {"Server-Timing": _timing(made.timings_ms), "Cache-Control": "no-store"}
 
 

@@ -6,8 +6,9 @@ from typing import NoReturn
 
 from moerec.api.auth import RIGHTS, Authenticator
 from moerec.api.errors import ApiError
+from moerec.api.ingest import NewEvent
 from moerec.api.limits import UserLimiter
-from moerec.api.schemas import EventFault, EventIn
+from moerec.api.schemas import EventFault
 from moerec.api.tokens import Caller, TokenVerifier
 from moerec.errors import TokenError
 from moerec.observability.logging import SparingLog
@@ -55,14 +56,14 @@ class Guard:
             self._too_often(wait_s)
 
     def admit_batch(
-        self, caller: Caller, entries: Sequence[EventIn | EventFault]
-    ) -> list[EventIn | EventFault]:
+        self, caller: Caller, entries: Sequence[NewEvent | EventFault]
+    ) -> list[NewEvent | EventFault]:
         """Counts a batch once for each of its users; the events of those beyond their limit become faults.
 
         So one busy user does not hold up the others. If nobody is left, all is refused with a 429.
         """
         waits: dict[str, float] = {}
-        users = {entry.user_id: None for entry in entries if isinstance(entry, EventIn)}
+        users = {entry.user_id: None for entry in entries if isinstance(entry, NewEvent)}
         for user_id in users:
             self._require_own(caller, user_id)
         for user_id in users:
@@ -72,7 +73,7 @@ class Guard:
         self._metrics.rate_limited(sum(wait > 0 for wait in waits.values()))
         return [
             EventFault(code="rate_limited", message=_text(wait_s))
-            if isinstance(entry, EventIn) and (wait_s := waits[entry.user_id])
+            if isinstance(entry, NewEvent) and (wait_s := waits[entry.user_id])
             else entry
             for entry in entries
         ]

@@ -16,10 +16,9 @@ from starlette.responses import Response
 from moerec.api.answers import JSON, Answer, body, head
 from moerec.api.errors import ApiError, problem, refusal
 from moerec.api.gateway import Gateway
-from moerec.api.ingest import IngestService
+from moerec.api.ingest import IngestService, NewEvent
 from moerec.api.middleware import surprise
 from moerec.api.plain import Asked
-from moerec.api.schemas import EventIn
 from moerec.errors import MoerecError
 from moerec.transport.frames import RecommendRequest, Reply
 
@@ -71,7 +70,7 @@ class ShortWay:
         try:
             caller = gateway.guard.caller(headers, asked.route)
             gateway.guard.admit(caller, what.user_id)
-            if isinstance(what, EventIn):
+            if isinstance(what, NewEvent):
                 self._later(_taken(gateway.ingest, what), asked, done)
             elif what.user_id is None and what.history is None:
                 self._later(_fallen_back(gateway, what, None, time.perf_counter()), asked, done)
@@ -120,12 +119,12 @@ async def _fallen_back(
     return _list(await gateway.recommend.fall_back(query, code or "anonymous", start))
 
 
-async def _taken(ingest: IngestService, event: EventIn) -> Made:
+async def _taken(ingest: IngestService, event: NewEvent) -> Made:
     taken = await ingest.take([event])
     for refused in taken.rejected:
         status = 409 if refused.code == "event_id_conflict" else 422
         return _parts(problem(status, refused.message, code=refused.code))
-    return Made(202, _JSON_TYPE, taken.model_dump_json().encode())
+    return Made(202, _JSON_TYPE, body(taken))
 
 
 def _list(answer: Answer) -> Made:

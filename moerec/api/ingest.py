@@ -4,20 +4,34 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
+import msgspec
+
+from moerec.api.answers import EventResult, RejectedEvent, Taken
 from moerec.api.ids import new_id
-from moerec.api.schemas import EventFault, EventIn, EventResult, EventsOut, RejectedEvent
+from moerec.api.schemas import EventFault
 from moerec.errors import EngineUnavailableError
 from moerec.observability.metrics import Metrics
 from moerec.store.interfaces import Appended
 from moerec.store.writer import GroupCommitWriter
 from moerec.transport.client import EngineClient
 from moerec.transport.frames import EventPush, EventReply
-from moerec.types import Event, ItemId, UserId
+from moerec.types import DEFAULT_EVENT_TYPE, Event, ItemId, UserId
 
 FUTURE_LIMIT_MS: Final = 3_600_000
 """How far ahead of our clock an event's time may be: a later one would stay a user's newest event."""
+
+
+class NewEvent(msgspec.Struct):
+    """`schemas.EventIn`, checked, however it came."""
+
+    user_id: str
+    item_id: str
+    event_id: str | None = None
+    timestamp: int | None = None
+    type: str = DEFAULT_EVENT_TYPE
+    value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +43,7 @@ class IngestService:
     metrics: Metrics
     deadline_s: float
 
-    async def take(self, entries: Sequence[EventIn | EventFault]) -> EventsOut:
+    async def take(self, entries: Sequence[NewEvent | EventFault]) -> Taken:
         """Stores the valid events in one transaction; StorageError if it is refused.
 
         The engine hears of new events before this returns, if it answers in time; if not, it reads
@@ -43,32 +57,25 @@ class IngestService:
             if isinstance(made, Event):
                 events[index] = made
             else:
-                rejected.append(RejectedEvent(index=index, code=made.code, message=made.message))
+                rejected.append(RejectedEvent(index, made.code, made.message))
         appended = await self.writer.append(list(events.values())) if events else []
         results: list[EventResult] = []
         pushes: list[EventPush] = []
         for (index, event), one in zip(events.items(), appended, strict=True):
             conflict = _conflict(entries[index], one)
             if conflict is not None:
-                rejected.append(
-                    RejectedEvent(index=index, code="event_id_conflict", message=conflict)
-                )
+                rejected.append(RejectedEvent(index, "event_id_conflict", conflict))
                 continue
             fresh = not (one.duplicate or one.conflict)
-            results.append(
-                EventResult(
-                    event_id=one.event_id,
-                    status="accepted" if fresh else "duplicate",
-                    number=one.user_number,
-                )
-            )
+            status: Literal["accepted", "duplicate"] = "accepted" if fresh else "duplicate"
+            results.append(EventResult(one.event_id, status, one.user_number))
             if fresh:
                 pushes.append(_push(event, one))
         await self._tell_engine(pushes)
         self.metrics.events(
             accepted=len(pushes), duplicate=len(results) - len(pushes), rejected=len(rejected)
         )
-        return EventsOut(results=results, rejected=sorted(rejected, key=lambda one: one.index))
+        return Taken(results, sorted(rejected, key=lambda one: one.index))
 
     async def _tell_engine(self, pushes: list[EventPush]) -> None:
         if len(pushes) == 1:  # nearly all: no tasks for them
@@ -90,7 +97,7 @@ def latest_ms() -> int:
     return time.time_ns() // 1_000_000 + FUTURE_LIMIT_MS
 
 
-def _event(entry: EventIn | EventFault, now_ms: int) -> Event | EventFault:
+def _event(entry: NewEvent | EventFault, now_ms: int) -> Event | EventFault:
     """The event to store, or why there is none."""
     if isinstance(entry, EventFault):
         return entry
@@ -106,9 +113,9 @@ def _event(entry: EventIn | EventFault, now_ms: int) -> Event | EventFault:
     )
 
 
-def _conflict(entry: EventIn | EventFault, one: Appended) -> str | None:
+def _conflict(entry: NewEvent | EventFault, one: Appended) -> str | None:
     """Why an event's id was refused; a time that we made ourselves is no reason."""
-    made_time = isinstance(entry, EventIn) and entry.timestamp is None
+    made_time = isinstance(entry, NewEvent) and entry.timestamp is None
     differs = [name for name in one.differs if not (made_time and name == "timestamp_ms")]
     if not differs:
         return None

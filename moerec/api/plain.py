@@ -14,8 +14,8 @@ from urllib.parse import unquote
 import msgspec
 from msgspec import Meta
 
-from moerec.api.ingest import latest_ms
-from moerec.api.schemas import DEFAULT_K, MOST_IDS, MOST_K, EventIn
+from moerec.api.ingest import NewEvent, latest_ms
+from moerec.api.schemas import DEFAULT_K, MOST_IDS, MOST_K
 from moerec.transport.frames import RecommendRequest
 from moerec.types import DEFAULT_EVENT_TYPE, LARGEST_VALUE
 
@@ -44,7 +44,7 @@ class _Query(msgspec.Struct, forbid_unknown_fields=True):
     max_experts: int | None = None
 
 
-class _Event(msgspec.Struct, forbid_unknown_fields=True):
+class _Event(NewEvent, forbid_unknown_fields=True):
     """`schemas.EventIn` without times that are not milliseconds."""
 
     user_id: _Id
@@ -62,7 +62,7 @@ _event = msgspec.json.Decoder(_Event)
 class Asked(msgspec.Struct, frozen=True, gc=False):
     """What a request says; `route` is its template, for rights and metrics."""
 
-    what: RecommendRequest | EventIn
+    what: RecommendRequest | NewEvent
     route: str
 
 
@@ -112,7 +112,7 @@ def of_event(body: bytes) -> Asked | None:
         return None
     if event.timestamp is not None and event.timestamp > latest_ms():
         return None
-    return Asked(EventIn.model_construct(**msgspec.structs.asdict(event)), EVENTS)
+    return Asked(event, EVENTS)
 
 
 BODIES: Final = {ROUTE.encode(): of_query, EVENTS.encode(): of_event}

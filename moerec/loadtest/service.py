@@ -26,8 +26,8 @@ from moerec.process.ports import next_free, require_free
 from moerec.process.serve import check, engine_names, make_supervisor, private_socket
 from moerec.process.supervisor import Supervisor, http_ready
 from moerec.settings import PREFIX, Settings
-from moerec.transport.client import RemoteEngineClient
 from moerec.transport.frames import InfoReply, InfoRequest, Reply
+from moerec.transport.remote import RemoteEngineClient
 
 TIMEOUT_S: Final = 30.0
 LAST_LINES: Final = 30

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
-from moerec.transport.client import EngineClient, RemoteEngineClient
+from moerec.transport.client import EngineClient, Told, tell_later
 from moerec.transport.frames import EventPush, RecommendRequest, Reply, Request
 from moerec.transport.hashing import Rendezvous
+from moerec.transport.remote import RemoteEngineClient
 
 
 class EngineFleet:
@@ -32,6 +33,10 @@ class EngineFleet:
     def engines(self) -> Mapping[str, EngineClient]:
         """As `EngineClient`."""
         return self._engines
+
+    def begin(self, request: Request, timeout_s: float, told: Told) -> None:
+        """As `EngineClient`."""
+        tell_later(self.ask(request, timeout_s), told)
 
     def ask(self, request: Request, timeout_s: float) -> asyncio.Future[Reply]:
         """As `EngineClient`. A question that an engine took with it is asked again elsewhere: questions

@@ -19,7 +19,6 @@ from moerec.engine.server import main, remove_stale_socket, run
 from moerec.errors import EngineUnavailableError, SettingsError
 from moerec.settings import Settings
 from moerec.store.sql import open_event_store
-from moerec.transport.client import RemoteEngineClient
 from moerec.transport.frames import (
     InfoReply,
     InfoRequest,
@@ -28,6 +27,7 @@ from moerec.transport.frames import (
     Reply,
     Request,
 )
+from moerec.transport.remote import RemoteEngineClient
 from moerec.types import Event, ItemId, UserId
 from tests.tiny import tiny_bundle
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from moerec.transport.client import RemoteEngineClient
+from moerec.transport.remote import RemoteEngineClient
 
 
 @pytest.fixture

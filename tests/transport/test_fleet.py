@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
-from moerec.transport.client import EngineClient, RemoteEngineClient
+from moerec.transport.client import EngineClient
 from moerec.transport.fleet import EngineFleet, connect
 from moerec.transport.frames import (
     EventPush,
@@ -19,6 +19,7 @@ from moerec.transport.frames import (
     SimilarRequest,
 )
 from moerec.transport.hashing import Rendezvous
+from moerec.transport.remote import RemoteEngineClient
 
 NAMES = ["a:1", "b:1", "c:1"]
 

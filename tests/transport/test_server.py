@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from moerec.errors import EngineUnavailableError, SettingsError
-from moerec.transport.client import RemoteEngineClient
 from moerec.transport.frames import (
     FRAME_LIMIT,
     PROTOCOL,
@@ -29,6 +28,7 @@ from moerec.transport.frames import (
     decode_reply,
     encode,
 )
+from moerec.transport.remote import RemoteEngineClient
 from moerec.transport.server import FRAMES_WAITING, serve
 
 

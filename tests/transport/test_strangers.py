@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from moerec.errors import EngineAwayError
-from moerec.transport.client import RemoteEngineClient
 from moerec.transport.frames import (
     PROTOCOL,
     Greeting,
@@ -17,6 +16,7 @@ from moerec.transport.frames import (
     Request,
     encode,
 )
+from moerec.transport.remote import RemoteEngineClient
 from moerec.transport.server import serve
 from tests.transport.test_client import toy, until_answered
 

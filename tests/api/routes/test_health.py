@@ -8,8 +8,9 @@ import httpx
 from moerec.api.routes.health import engine_labels
 from moerec.errors import StorageError
 from moerec.store.sql import SqlEventStore, open_event_store
-from moerec.transport.client import LocalEngineClient, RemoteEngineClient
+from moerec.transport.client import LocalEngineClient
 from moerec.transport.fleet import EngineFleet
+from moerec.transport.remote import RemoteEngineClient
 from moerec.transport.server import serve
 from tests.api.toy import ToyEngine, gateway, toy_bundle, toy_gateway
 

@@ -13,7 +13,6 @@ import pytest
 import uvloop
 
 from moerec.errors import EngineTooSlowError, EngineUnavailableError
-from moerec.transport.client import FRAMES_IN_FLIGHT, WAITING_LIMIT, RemoteEngineClient
 from moerec.transport.frames import (
     FRAME_LIMIT,
     ErrorReply,
@@ -24,6 +23,7 @@ from moerec.transport.frames import (
     Reply,
     Request,
 )
+from moerec.transport.remote import FRAMES_IN_FLIGHT, WAITING_LIMIT, RemoteEngineClient
 from moerec.transport.server import EngineDoor, serve
 
 INFO = InfoReply("toy", 1, 0)
