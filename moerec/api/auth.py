@@ -1,9 +1,11 @@
 """Who asks: the token of the `Authorization` header, looked at once and remembered, good or refused."""
 
+import math
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -38,6 +40,18 @@ class _Refusal(NamedTuple):
     at_s: float
 
 
+@dataclass(slots=True)
+class Head:
+    """The headers of a request and, once that is known, who sent them, until `until_s` seconds since 1970.
+
+    Bytes that come again are not looked at again.
+    """
+
+    headers: Iterable[tuple[bytes, bytes]]
+    caller: Caller | None = None
+    until_s: float = 0.0
+
+
 class Authenticator:
     """Finds a request's caller. For one thread; `now` gives seconds since 1970.
 
@@ -63,9 +77,15 @@ class Authenticator:
         self._most_refused = most_refused
         self._refused: OrderedDict[bytes, _Refusal] = OrderedDict()
 
-    def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
-        """Who sent these headers; TokenError if their token is not good, or missing where it is needed."""
-        given = [value for name, value in headers if name == b"authorization"]
+    def caller(self, head: Head) -> Caller:
+        """Who sent this; TokenError if the token is not good, or missing where it is needed."""
+        if head.caller is not None and self._now() < head.until_s:
+            return head.caller
+        head.caller, head.until_s = self._looked_up(head)
+        return head.caller
+
+    def _looked_up(self, head: Head) -> tuple[Caller, float]:
+        given = [value for name, value in head.headers if name == b"authorization"]
         if len(given) == 1:
             return self._of_header(given[0])
         if given:
@@ -78,9 +98,9 @@ class Authenticator:
                 "This needs a token.",
                 "Send it as a header, Authorization: Bearer TOKEN.",
             )
-        return DEVELOPMENT
+        return DEVELOPMENT, math.inf
 
-    def _of_header(self, value: bytes) -> Caller:
+    def _of_header(self, value: bytes) -> tuple[Caller, int]:
         key = sha256(value).digest()
         found = self._known.get(key)
         if found is None:
@@ -88,12 +108,11 @@ class Authenticator:
             if len(self._known) >= self._most_tokens:
                 self._known.popitem(last=False)
             self._known[key] = found
-        caller, expires_s = found
-        if self._now() >= expires_s:
+        if self._now() >= found[1]:
             del self._known[key]
             raise self._remembered(key, expired())
         self._known.move_to_end(key)
-        return caller
+        return found
 
     def _look_at(self, key: bytes, value: bytes) -> tuple[Caller, int]:
         """What the verifier says, or said when it refused this header before."""

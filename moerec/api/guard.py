@@ -1,10 +1,10 @@
 """The one place that lets a request in: who asks, whether they may, and how often. Both ways ask here."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
-from moerec.api.auth import RIGHTS, Authenticator
+from moerec.api.auth import RIGHTS, Authenticator, Head
 from moerec.api.errors import ApiError
 from moerec.api.ingest import NewEvent
 from moerec.api.limits import UserLimiter
@@ -29,10 +29,10 @@ class Guard:
         self._metrics = metrics
         self._log = SparingLog(logger)
 
-    def caller(self, headers: Iterable[tuple[bytes, bytes]], route: str) -> Caller:
+    def caller(self, head: Head, route: str) -> Caller:
         """Who asks, with a token for this route; before the body is looked at."""
         try:
-            caller = self._authenticator.caller(headers)
+            caller = self._authenticator.caller(head)
         except TokenError as error:
             challenge = "Bearer" + (
                 "" if error.code == "token_missing" else ' error="invalid_token"'

@@ -6,21 +6,25 @@ By the same guard and services as FastAPI's routes; a test holds the two ways to
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Final
 
 import msgspec
 from starlette.responses import Response
 
-from moerec.api.answers import JSON, Answer, body, head
+from moerec.api.answers import JSON, Answer, Taken, body
+from moerec.api.answers import head as head_of
+from moerec.api.auth import Head
 from moerec.api.errors import ApiError, problem, refusal
 from moerec.api.gateway import Gateway
-from moerec.api.ingest import IngestService, NewEvent
+from moerec.api.ingest import NewEvent
 from moerec.api.middleware import surprise
 from moerec.api.plain import Asked
-from moerec.errors import MoerecError
-from moerec.transport.frames import RecommendRequest, Reply
+from moerec.errors import MoerecError, StorageError
+from moerec.observability.logging import as_request, request_id
+from moerec.transport.client import Outcome
+from moerec.transport.frames import ListReply, RecommendRequest
 
 _JSON_TYPE: Final = b"content-type: %b\r\n" % JSON.encode()
 
@@ -63,20 +67,21 @@ class ShortWay:
         most = asked.what.max_experts if isinstance(asked.what, RecommendRequest) else None
         return most is None or most in self._gateway.catalogue.budgets
 
-    def begin(self, asked: Asked, headers: Iterable[tuple[bytes, bytes]], done: Done) -> None:
+    def begin(self, asked: Asked, head: Head, done: Done) -> None:
         """Answers what `suits`, with a call of `done`. `request_id` is set by who calls this."""
         gateway, what = self._gateway, asked.what
         assert gateway is not None  # noqa: S101 - `suits`
         try:
-            caller = gateway.guard.caller(headers, asked.route)
+            caller = gateway.guard.caller(head, asked.route)
             gateway.guard.admit(caller, what.user_id)
             if isinstance(what, NewEvent):
-                self._later(_taken(gateway.ingest, what), asked, done)
+                gateway.ingest.begin([what], partial(self._taken, asked, request_id.get(), done))
             elif what.user_id is None and what.history is None:
                 self._later(_fallen_back(gateway, what, None, time.perf_counter()), asked, done)
             else:
-                replied = partial(self._replied, gateway, asked, time.perf_counter(), done)
-                gateway.recommend.ask(what).add_done_callback(replied)
+                start, own_id = time.perf_counter(), request_id.get()
+                told = partial(self._replied, gateway, asked, start, own_id, done)
+                gateway.recommend.begin(what, told)
         except Exception as error:
             done(_failed(error, asked))
 
@@ -85,19 +90,37 @@ class ShortWay:
         gateway: Gateway,
         asked: Asked,
         start: float,
+        own_id: str | None,
         done: Done,
-        replied: asyncio.Future[Reply],
+        outcome: Outcome,
     ) -> None:
         """The engine has answered a question for a list, or has not in time."""
+        if isinstance(outcome, ListReply) and outcome.fallback is None:
+            try:
+                made = _list(gateway.recommend.from_model(outcome, start))
+            except Exception as error:
+                made = _failed(error, asked)
+            done(made)
+            return
         assert isinstance(asked.what, RecommendRequest)  # noqa: S101 - events have no reply of the engine
-        try:
-            reply = gateway.recommend.reply_of(replied)
-            if reply.fallback is not None:
-                self._later(_fallen_back(gateway, asked.what, reply.fallback, start), asked, done)
-                return
-            made = _list(gateway.recommend.from_model(reply, start))
-        except Exception as error:
-            made = _failed(error, asked)
+        with as_request(own_id):
+            code = gateway.recommend.reply_of(outcome).fallback
+            self._later(_fallen_back(gateway, asked.what, code, start), asked, done)
+
+    def _taken(
+        self, asked: Asked, own_id: str | None, done: Done, outcome: Taken | StorageError
+    ) -> None:
+        """The event is stored and the engine has been told, or it is not stored."""
+        if isinstance(outcome, Taken) and not outcome.rejected:
+            done(Made(202, _JSON_TYPE, body(outcome)))
+            return
+        with as_request(own_id):
+            if isinstance(outcome, StorageError):
+                made = _failed(outcome, asked)
+            else:
+                refused = outcome.rejected[0]
+                status = 409 if refused.code == "event_id_conflict" else 422
+                made = _parts(problem(status, refused.message, code=refused.code))
         done(made)
 
     def _later(self, making: Coroutine[None, None, Made], asked: Asked, done: Done) -> None:
@@ -119,16 +142,8 @@ async def _fallen_back(
     return _list(await gateway.recommend.fall_back(query, code or "anonymous", start))
 
 
-async def _taken(ingest: IngestService, event: NewEvent) -> Made:
-    taken = await ingest.take([event])
-    for refused in taken.rejected:
-        status = 409 if refused.code == "event_id_conflict" else 422
-        return _parts(problem(status, refused.message, code=refused.code))
-    return Made(202, _JSON_TYPE, body(taken))
-
-
 def _list(answer: Answer) -> Made:
-    return Made(200, head(answer) + _JSON_TYPE, body(answer))
+    return Made(200, head_of(answer) + _JSON_TYPE, body(answer))
 
 
 def _failed(error: BaseException, asked: Asked) -> Made:

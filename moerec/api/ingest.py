@@ -1,9 +1,9 @@
 """The use case of taking events in: durable first, then the engine, then the acknowledgement."""
 
-import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -11,16 +11,21 @@ import msgspec
 from moerec.api.answers import EventResult, RejectedEvent, Taken
 from moerec.api.ids import new_id
 from moerec.api.schemas import EventFault
-from moerec.errors import EngineUnavailableError
+from moerec.errors import StorageError
+from moerec.futures import future_of
 from moerec.observability.metrics import Metrics
 from moerec.store.interfaces import Appended
 from moerec.store.writer import GroupCommitWriter
-from moerec.transport.client import EngineClient
+from moerec.transport.client import EngineClient, Outcome
 from moerec.transport.frames import EventPush, EventReply
 from moerec.types import DEFAULT_EVENT_TYPE, Event, ItemId, UserId
 
 FUTURE_LIMIT_MS: Final = 3_600_000
 """How far ahead of our clock an event's time may be: a later one would stay a user's newest event."""
+
+
+Told = Callable[[Taken | StorageError], None]
+"""Who is told what became of events: once, and in the event loop."""
 
 
 class NewEvent(msgspec.Struct):
@@ -44,9 +49,13 @@ class IngestService:
     deadline_s: float
 
     async def take(self, entries: Sequence[NewEvent | EventFault]) -> Taken:
-        """Stores the valid events in one transaction; StorageError if it is refused.
+        """As `begin`, for who waits; raises the StorageError."""
+        return await future_of(partial(self.begin, entries))
 
-        The engine hears of new events before this returns, if it answers in time; if not, it reads
+    def begin(self, entries: Sequence[NewEvent | EventFault], told: Told) -> None:
+        """Stores the valid events in one transaction; a StorageError is told if it is refused.
+
+        The engine hears of new events before that, if it answers in time; if not, it reads
         them from the table's tail.
         """
         now_ms = time.time_ns() // 1_000_000
@@ -58,10 +67,27 @@ class IngestService:
                 events[index] = made
             else:
                 rejected.append(RejectedEvent(index, made.code, made.message))
-        appended = await self.writer.append(list(events.values())) if events else []
+        if events:
+            stored = partial(self._stored, entries, events, rejected, told)
+            self.writer.begin(list(events.values()), stored)
+        else:
+            self._stored(entries, events, rejected, told, [])
+
+    def _stored(
+        self,
+        entries: Sequence[NewEvent | EventFault],
+        events: dict[int, Event],
+        rejected: list[RejectedEvent],
+        told: Told,
+        outcome: list[Appended] | StorageError,
+    ) -> None:
+        """The store has answered: the engine is next."""
+        if isinstance(outcome, StorageError):
+            told(outcome)
+            return
         results: list[EventResult] = []
         pushes: list[EventPush] = []
-        for (index, event), one in zip(events.items(), appended, strict=True):
+        for (index, event), one in zip(events.items(), outcome, strict=True):
             conflict = _conflict(entries[index], one)
             if conflict is not None:
                 rejected.append(RejectedEvent(index, "event_id_conflict", conflict))
@@ -71,25 +97,33 @@ class IngestService:
             results.append(EventResult(one.event_id, status, one.user_number))
             if fresh:
                 pushes.append(_push(event, one))
-        await self._tell_engine(pushes)
         self.metrics.events(
             accepted=len(pushes), duplicate=len(results) - len(pushes), rejected=len(rejected)
         )
-        return Taken(results, sorted(rejected, key=lambda one: one.index))
+        taken = Taken(results, sorted(rejected, key=lambda one: one.index))
+        if not pushes:
+            told(taken)
+            return
+        confirmed = _Confirmed(len(pushes), self.metrics, partial(told, taken))
+        for push in pushes:
+            self.engine.begin(push, self.deadline_s, confirmed.one)
 
-    async def _tell_engine(self, pushes: list[EventPush]) -> None:
-        if len(pushes) == 1:  # nearly all: no tasks for them
-            confirmed = [await self._told(pushes[0])]
-        else:
-            confirmed = await asyncio.gather(*map(self._told, pushes))
-        if not all(confirmed):
-            self.metrics.pushes_failed(len(pushes) - sum(confirmed))
 
-    async def _told(self, push: EventPush) -> bool:
-        try:
-            return isinstance(await self.engine.ask(push, self.deadline_s), EventReply)
-        except EngineUnavailableError:
-            return False
+@dataclass(slots=True)
+class _Confirmed:
+    """Counts what the engine says of `left` pushes, and calls `then` behind the last."""
+
+    left: int
+    metrics: Metrics
+    then: Callable[[], None]
+
+    def one(self, outcome: Outcome) -> None:
+        """The engine has taken an event in, or has not in time."""
+        if not isinstance(outcome, EventReply):
+            self.metrics.pushes_failed(1)
+        self.left -= 1
+        if not self.left:
+            self.then()
 
 
 def latest_ms() -> int:

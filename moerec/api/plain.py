@@ -26,6 +26,9 @@ ROUTE: Final = "/v1/recommendations"
 EVENTS: Final = "/v1/events"
 
 _ID: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+_LIST_LINE: Final = re.compile(
+    rb"GET /v1/users/([\w.~-]{1,256})/recommendations(?:\?k=([1-9][0-9]{0,2}))? HTTP/1\.1"
+)
 _LIST_QUERY: Final = re.compile(r"k=([1-9][0-9]{0,2})(?:&max_experts=([1-9]))?|max_experts=([1-9])")
 
 _PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+\Z"
@@ -85,6 +88,17 @@ def of_url(url: bytes) -> Asked | None:
     if _ID.fullmatch(user_id) is None:
         return None
     return Asked(RecommendRequest(user_id, None, k, max_experts=max_experts), USER_ROUTE)
+
+
+def of_line(data: bytes, end: int) -> Asked | None:
+    """What a request asks for whose first line, `data[:end]`, asks for a list in the plainest words."""
+    found = _LIST_LINE.fullmatch(data, 0, end)
+    if found is None:
+        return None
+    user_id, k = found[1].decode(), DEFAULT_K
+    if found[2] is not None and (k := int(found[2])) > MOST_K:
+        return None
+    return Asked(RecommendRequest(user_id, None, k), USER_ROUTE)
 
 
 def of_query(body: bytes) -> Asked | None:

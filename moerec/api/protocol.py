@@ -7,7 +7,6 @@ for it, and a lost connection tells it.
 """
 
 import math
-import re
 import time
 from asyncio import AbstractEventLoop
 from functools import partial
@@ -18,18 +17,16 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from moerec.api.auth import Head
 from moerec.api.hot import Made, ShortWay
 from moerec.api.ids import new_id
 from moerec.api.middleware import REQUEST_ID
-from moerec.api.plain import BODIES, Asked, of_url
+from moerec.api.plain import BODIES, Asked, of_line, of_url
 from moerec.observability.logging import request_id
 from moerec.observability.metrics import Metrics
 
 _SPECIAL: Final = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 """A request with one of these takes the long way."""
-
-
-_LINE: Final = re.compile(rb"GET (/v1/users/[\w.~%-]+/recommendations(?:\?[\w=&]*)?) HTTP/1\.1")
 
 
 LONGEST_KNOWN: Final = 4096
@@ -74,11 +71,11 @@ class _Plain:
         self.own_id = own_id or new_id()
 
 
-class _Head(NamedTuple):
-    """What stood behind the first line of a plain GET, as bytes and as uvicorn's headers."""
+class _Known(NamedTuple):
+    """What stood behind the first line of a plain GET, as bytes and as its head."""
 
     rest: bytes
-    headers: list[tuple[bytes, bytes]]
+    head: Head
 
 
 class FrontDoor(HttpToolsProtocol):
@@ -103,7 +100,8 @@ class FrontDoor(HttpToolsProtocol):
         self._idle_since = math.inf
         self._is_between = True
         self._begun = 0
-        self._repeated: _Head | None = None
+        self._repeated: _Known | None = None
+        self._usual: tuple[object, bytes] = (None, b"")
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come. A list that is asked for with the same headers as the last one, byte for byte, is
@@ -129,20 +127,17 @@ class FrontDoor(HttpToolsProtocol):
             # The one request in it ended where the data did: its head can be recognised.
             plain: object = self.cycle
             if type(plain) is _Plain and plain.keep_alive and plain.is_own:
-                self._repeated = _Head(data[data.index(b"\r\n") :], self.headers)
+                self._repeated = _Known(data[data.index(b"\r\n") :], Head(self.headers))
 
-    def _repeat(self, data: bytes, known: "_Head") -> bool:
+    def _repeat(self, data: bytes, known: _Known) -> bool:
         """Takes the request if it is a plain GET behind which nothing else comes."""
-        found = _LINE.fullmatch(data, 0, len(data) - len(known.rest))
-        if found is None or not self._is_free():
-            return False
-        asked = of_url(found[1])
-        if asked is None or not self._short_way.suits(asked):
+        asked = of_line(data, len(data) - len(known.rest))
+        if asked is None or not self._is_free() or not self._short_way.suits(asked):
             return False
         plain = _Plain("", is_get=True, keep_alive=True)
         plain.more_body = False
-        self.cycle, self.headers = plain, known.headers  # type: ignore[assignment]
-        self._begin(plain, asked)
+        self.cycle = plain  # type: ignore[assignment]
+        self._begin(plain, asked, known.head)
         return True
 
     def on_message_begin(self) -> None:
@@ -171,7 +166,7 @@ class FrontDoor(HttpToolsProtocol):
         asked = of_url(self.url) if plain.is_get else BODIES[self.url](plain.body)
         if asked is not None and self._short_way.suits(asked):
             plain.more_body = False
-            self._begin(plain, asked)
+            self._begin(plain, asked, Head(self.headers))
             return
         # The long way after all: uvicorn is told what it has not heard.
         self.cycle = None  # type: ignore[assignment]
@@ -250,11 +245,11 @@ class FrontDoor(HttpToolsProtocol):
             return None
         return _Plain(own_id, is_get=is_get, keep_alive=parser.should_keep_alive())
 
-    def _begin(self, plain: _Plain, asked: Asked) -> None:
+    def _begin(self, plain: _Plain, asked: Asked, head: Head) -> None:
         # What is called later for this request is called in the context of now.
         token = request_id.set(plain.own_id)
         try:
-            self._short_way.begin(asked, self.headers, partial(self._answer, plain, asked.route))
+            self._short_way.begin(asked, head, partial(self._answer, plain, asked.route))
         finally:
             request_id.reset(token)
 
@@ -265,12 +260,11 @@ class FrontDoor(HttpToolsProtocol):
         transport = self.transport
         if transport.is_closing():
             return
-        usual = [b"%b: %b\r\n" % each for each in self.server_state.default_headers]
         transport.write(
             b"%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
             % (
                 STATUS_LINE[made.status],
-                b"".join(usual),
+                self._usual_lines(),
                 made.head,
                 len(made.body),
                 plain.own_id.encode(),
@@ -281,3 +275,10 @@ class FrontDoor(HttpToolsProtocol):
         if not plain.keep_alive:
             transport.close()
         self.on_response_complete()
+
+    def _usual_lines(self) -> bytes:
+        """The server's own headers: another list each second, for the date in it."""
+        usual = self.server_state.default_headers
+        if usual is not self._usual[0]:
+            self._usual = (usual, b"".join(b"%b: %b\r\n" % each for each in usual))
+        return self._usual[1]

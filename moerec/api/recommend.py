@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import count, repeat
+from typing import Final, Literal
 
 from moerec.api.answers import Answer, Item, Model, Spent, Why
 from moerec.api.catalogue import Catalogue
@@ -16,8 +16,8 @@ from moerec.observability.logging import SparingLog
 from moerec.observability.metrics import Metrics
 from moerec.store.cache import AnswerCache
 from moerec.store.interfaces import EventStore
-from moerec.transport.client import EngineClient
-from moerec.transport.frames import ListReply, RecommendRequest, Reply, SimilarRequest
+from moerec.transport.client import EngineClient, Outcome, Told
+from moerec.transport.frames import ListReply, RecommendRequest, SimilarRequest
 from moerec.types import UserId
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ _REASONS: Final = {
     "engine_unavailable": "The model did not answer in time",
     "engine_error": "The model failed on this request",
 }
+_MODEL: Final[Literal["model"]] = "model"
 _FAULTS: Final = ("engine_unavailable", "engine_error")
 
 
@@ -59,21 +60,20 @@ class RecommendService:
             return self.from_model(reply, start)
         return await self.fall_back(query, reply.fallback, start)
 
-    def ask(self, request: RecommendRequest | SimilarRequest) -> asyncio.Future[Reply]:
-        """The engine's answer to come: `reply_of` reads it."""
-        return self.engine.ask(request, self.deadline_s)
+    def begin(self, request: RecommendRequest, told: Told) -> None:
+        """Asks the engine; `reply_of` reads what is told."""
+        self.engine.begin(request, self.deadline_s, told)
 
-    def reply_of(self, answered: asyncio.Future[Reply]) -> ListReply:
+    def reply_of(self, outcome: Outcome) -> ListReply:
         """The engine's list; what went wrong is a list without items and the fallback's code."""
-        error = answered.exception()
-        if isinstance(error, EngineUnavailableError):
+        if isinstance(outcome, ListReply):
+            self.metrics.engine_up(True)
+            return outcome
+        if isinstance(outcome, EngineUnavailableError):
             self.metrics.engine_up(False)
             return ListReply([], [], fallback="engine_unavailable")
-        reply = answered.result()
         self.metrics.engine_up(True)
-        if isinstance(reply, ListReply):
-            return reply
-        self.log.warning("The engine answered %s", reply)
+        self.log.warning("The engine answered %s", outcome)
         return ListReply([], [], fallback="engine_error")
 
     async def fall_back(self, query: RecommendRequest, code: str, start: float) -> Answer:
@@ -104,10 +104,10 @@ class RecommendService:
         return self._answer(self.catalogue.popular_items(k, category=category), start)
 
     async def _reply(self, request: RecommendRequest | SimilarRequest) -> ListReply:
-        answered = self.ask(request)
-        with suppress(EngineUnavailableError):
-            await answered
-        return self.reply_of(answered)
+        try:
+            return self.reply_of(await self.engine.ask(request, self.deadline_s))
+        except EngineUnavailableError as error:
+            return self.reply_of(error)
 
     async def _seen(self, query: RecommendRequest) -> Collection[str]:
         """The items that the user has seen, if the store says so within half the deadline."""
@@ -123,13 +123,10 @@ class RecommendService:
     def from_model(self, reply: ListReply, start: float, *, cached: bool = False) -> Answer:
         """The engine's list as an answer; `start` of `time.perf_counter`."""
         self.metrics.experts(reply.experts)
-        titles = self.catalogue.titles
-        items = [
-            Item(item_id, titles.get(item_id), rank, score, "model")
-            for rank, (item_id, score) in enumerate(
-                zip(reply.item_ids, reply.scores, strict=True), start=1
-            )
-        ]
+        ids = reply.item_ids
+        titles = map(self.catalogue.titles.get, ids)
+        # A loop of the interpreter's own: no step of ours for each item.
+        items = list(map(Item, ids, titles, count(1), reply.scores, repeat(_MODEL)))
         return self._answer(items, start, reply=reply, cached=cached)
 
     def _fallback(self, code: str, items: list[Item], start: float) -> Answer:

@@ -5,13 +5,24 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 request_id: Final[contextvars.ContextVar[str | None]] = contextvars.ContextVar(
     "request_id", default=None
 )
 """The request that the current task works on."""
+
+
+@contextmanager
+def as_request(own_id: str | None) -> Iterator[None]:
+    """What is done and begun inside is done for this request: who calls works for many of them."""
+    token = request_id.set(own_id)
+    try:
+        yield
+    finally:
+        request_id.reset(token)
 
 
 class JsonFormatter(logging.Formatter):

@@ -161,7 +161,7 @@ class _Tally(Collector):
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, int], int] = defaultdict(int)
         self.seconds: dict[str, _Spread] = defaultdict(_Spread)
-        self.experts: dict[tuple[int, int], int] = defaultdict(int)
+        self.awake: dict[tuple[int, ...], int] = defaultdict(int)
 
     def collect(self) -> Iterator[Metric]:
         """As prometheus_client asks."""
@@ -180,9 +180,16 @@ class _Tally(Collector):
         experts = CounterMetricFamily(
             "moerec_expert_activations", "Experts awake for an answer", labels=["layer", "expert"]
         )
-        for (layer, expert), count in self.experts.items():
+        for (layer, expert), count in sorted(self._activations().items()):
             experts.add_metric([str(layer), str(expert)], count)
         yield experts
+
+    def _activations(self) -> dict[tuple[int, int], int]:
+        found: dict[tuple[int, int], int] = defaultdict(int)
+        for (layer, *experts), count in self.awake.items():
+            for expert in experts:
+                found[layer, expert] += count
+        return found
 
 
 class _Spread:
@@ -274,10 +281,9 @@ class Metrics:
 
     def experts(self, layers: Sequence[Sequence[int]]) -> None:
         """So these experts were awake, layer by layer."""
-        counts = self._tally.experts
+        awake = self._tally.awake
         for layer, experts in enumerate(layers):
-            for expert in experts:
-                counts[layer, expert] += 1
+            awake[layer, *experts] += 1
 
     def engine_up(self, up: bool) -> None:
         """The engine answered, or did not."""

@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Final
 
 from moerec.errors import StorageError
+from moerec.futures import future_of
 from moerec.store.interfaces import Appended, EventStore
 from moerec.types import Event
 
@@ -49,10 +51,17 @@ CHECKPOINT_EVENTS: Final = 1000
 """Events committed by the event loop after which the thread makes a checkpoint."""
 
 
+Outcome = list[Appended] | StorageError
+"""Of a call: what became of its events, which are durable then; or why they were refused."""
+
+Stored = Callable[[Outcome], None]
+"""Who is told the outcome: once, and in the event loop."""
+
+
 @dataclass(slots=True, eq=False)
 class _Batch:
     events: Sequence[Event]
-    future: asyncio.Future[list[Appended]]
+    told: Stored
     loop: asyncio.AbstractEventLoop
 
 
@@ -63,11 +72,8 @@ class _Ask(Enum):
     END = auto()
 
 
-_Outcome = list[Appended] | StorageError
-
-
 class GroupCommitWriter:
-    """Appends to a store; async callers wait for the commit.
+    """Appends to a store; callers in event loops are told of the commit.
 
     `observe` gets the seconds that each transaction took. A StorageError goes to the callers whose
     events were refused, and the writer goes on with the next ones.
@@ -89,23 +95,26 @@ class GroupCommitWriter:
 
     async def append(self, events: Sequence[Event]) -> list[Appended]:
         """Like EventStore.append: the events are durable when this returns."""
-        if self._closed:
-            raise StorageError("The event store is being closed.")
+        return await future_of(partial(self.begin, events))
+
+    def begin(self, events: Sequence[Event], told: Stored) -> None:
+        """The same for who is told: later, or at once if the events are refused already."""
         loop = asyncio.get_running_loop()
         gathered = self._gathered.get(loop, ())
+        if self._closed:
+            told(StorageError("The event store is being closed."))
+            return
         if self._queue.qsize() + len(gathered) >= WAITING_LIMIT:
-            raise StorageError(
-                f"{WAITING_LIMIT} writes wait for the event store already.",
-                "Try again in a second.",
-            )
-        batch = _Batch(events, loop.create_future(), loop)
+            refusal = f"{WAITING_LIMIT} writes wait for the event store already."
+            told(StorageError(refusal, "Try again in a second."))
+            return
+        batch = _Batch(events, told, loop)
         if gathered:
             self._gathered[loop].append(batch)
         else:
             self._gathered[loop] = [batch]
             rest = self._committed + GATHER_S - time.perf_counter()
             loop.call_later(max(rest, 0), self._commit_gathered, loop)
-        return await batch.future
 
     def close(self) -> None:
         """Writes what waits, then ends the thread. The store stays open."""
@@ -187,7 +196,7 @@ class GroupCommitWriter:
             size += len(asked.events)
         return group, None
 
-    def _commit(self, group: list[_Batch]) -> list[_Outcome]:
+    def _commit(self, group: list[_Batch]) -> list[Outcome]:
         try:
             appended = self._append([event for batch in group for event in batch.events])
         except StorageError as error:
@@ -219,13 +228,13 @@ class GroupCommitWriter:
             logger.warning("The event store made no checkpoint: %s", error)
 
 
-def _shares(group: list[_Batch], appended: list[Appended]) -> list[_Outcome]:
+def _shares(group: list[_Batch], appended: list[Appended]) -> list[Outcome]:
     """What became of each batch's events."""
     ends = list(itertools.accumulate(len(batch.events) for batch in group))
     return [appended[start:end] for start, end in itertools.pairwise([0, *ends])]
 
 
-def _announce(group: list[_Batch], outcomes: list[_Outcome]) -> None:
+def _announce(group: list[_Batch], outcomes: list[Outcome]) -> None:
     """Wakes the callers, with one call into each event loop."""
     pairs = list(zip(group, outcomes, strict=True))
     for loop in {batch.loop for batch in group}:
@@ -233,12 +242,10 @@ def _announce(group: list[_Batch], outcomes: list[_Outcome]) -> None:
             loop.call_soon_threadsafe(_wake, [pair for pair in pairs if pair[0].loop is loop])
 
 
-def _wake(of_loop: Sequence[tuple[_Batch, _Outcome]]) -> None:
-    """Gives callers of the running loop what they wait for."""
+def _wake(of_loop: Sequence[tuple[_Batch, Outcome]]) -> None:
+    """Tells callers of the running loop. What goes wrong there is theirs alone."""
     for batch, outcome in of_loop:
-        if batch.future.done():
-            continue  # the caller went away; the events stay
-        if isinstance(outcome, StorageError):
-            batch.future.set_exception(outcome)
-        else:
-            batch.future.set_result(outcome)
+        try:
+            batch.told(outcome)
+        except Exception:
+            logger.exception("The outcome of a write was told in vain")

@@ -4,6 +4,7 @@ Each message stands behind its length, four bytes. What the messages say is in `
 """
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -52,8 +53,10 @@ class Link(asyncio.Protocol):
         """The same from any thread: the other side sees the end, whatever this one is doing."""
         transport = self._transport
         if transport is not None:
-            with suppress(OSError):
-                transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the loop has closed it meanwhile
+                shared = os.dup(transport.get_extra_info("socket").fileno())
+                with socket.socket(fileno=shared) as twin:
+                    twin.shutdown(socket.SHUT_RDWR)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As `asyncio.Protocol`."""

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
+from moerec.futures import future_of
 from moerec.transport.client import EngineClient, Outcome, Told
 from moerec.transport.frames import (
     FRAME_LIMIT,
@@ -104,9 +105,7 @@ class RemoteEngineClient:
 
     def ask(self, request: Request, timeout_s: float) -> asyncio.Future[Reply]:
         """As `EngineClient`."""
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.begin(request, timeout_s, partial(_settle, future))
-        return future
+        return future_of(partial(self.begin, request, timeout_s))
 
     def begin(self, request: Request, timeout_s: float, told: Told) -> None:
         """As `EngineClient`."""
@@ -286,15 +285,6 @@ class RemoteEngineClient:
         self._waiting.clear()
         for caller in callers:
             caller.tell(EngineAwayError(reason))
-
-
-def _settle(future: asyncio.Future[Reply], outcome: Outcome) -> None:
-    if future.done():
-        return  # nobody waits any more
-    if isinstance(outcome, EngineUnavailableError):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
 
 
 def _greet(greeted: asyncio.Future[bytes], message: bytes) -> None:

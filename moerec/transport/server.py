@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import uvloop
 
 from moerec.errors import SettingsError
 from moerec.transport.client import Handler
@@ -96,7 +97,7 @@ class EngineDoor:
         self._path = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
         live = self._live(address, opened)
         self._thread = threading.Thread(
-            target=asyncio.run, args=(live,), name="engine-door", daemon=True
+            target=uvloop.run, args=(live,), name="engine-door", daemon=True
         )
         self._thread.start()
         opened.result()

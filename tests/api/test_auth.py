@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moerec.api.auth import LONGEST_TOKEN, RIGHTS, Authenticator
+from moerec.api.auth import LONGEST_TOKEN, RIGHTS, Authenticator, Head
 from moerec.api.main import create_app
 from moerec.api.tokens import DEVELOPMENT, SCOPES, Caller, TokenVerifier
 from moerec.errors import TokenError
@@ -29,6 +29,11 @@ def header(value: bytes | str) -> list[tuple[bytes, bytes]]:
     return [(b"host", b"x"), (b"authorization", text)]
 
 
+def caller(authenticator: Authenticator, headers: list[tuple[bytes, bytes]]) -> Caller:
+    """Who sent these headers, for the first time on their connection."""
+    return authenticator.caller(Head(headers))
+
+
 class Clock:
     """A clock that the test moves."""
 
@@ -47,14 +52,14 @@ def verifier() -> Counting:
 def test_a_token_is_verified_once(verifier: Counting) -> None:
     authenticator = Authenticator(verifier, token_needed=True)
     given = header(f"Bearer {token('shop')}")
-    assert authenticator.caller(given) is authenticator.caller(given)
+    assert caller(authenticator, given) is caller(authenticator, given)
     assert verifier.verified == 1
 
 
 @pytest.mark.parametrize("kind", ["bearer", "BEARER", "Bearer   "])
 def test_the_schemes_case_does_not_matter(verifier: Counting, kind: str) -> None:
     given = header(f"{kind} {token('shop')}")
-    assert Authenticator(verifier, token_needed=True).caller(given).subject == "shop"
+    assert caller(Authenticator(verifier, token_needed=True), given).subject == "shop"
 
 
 @settings(max_examples=50, deadline=None)
@@ -70,10 +75,10 @@ def test_a_remembered_token_is_refused_from_the_moment_it_expires(
     for wait in waits:
         clock.now_s += wait
         if clock.now_s < expires_s:
-            authenticator.caller(header(f"Bearer {given}"))
+            caller(authenticator, header(f"Bearer {given}"))
         else:
             with pytest.raises(TokenError) as caught:
-                authenticator.caller(header(f"Bearer {given}"))
+                caller(authenticator, header(f"Bearer {given}"))
             assert caught.value.code == "token_expired"
 
 
@@ -81,17 +86,17 @@ def test_memory_is_bounded_and_the_least_used_leaves(verifier: Counting) -> None
     authenticator = Authenticator(verifier, token_needed=True, most_tokens=3)
     tokens = [token(f"s{n}") for n in range(4)]
     for one in (*tokens[:3], tokens[0], tokens[3]):
-        authenticator.caller(header(f"Bearer {one}"))
+        caller(authenticator, header(f"Bearer {one}"))
     assert verifier.verified == 4
-    authenticator.caller(header(f"Bearer {tokens[0]}"))
+    caller(authenticator, header(f"Bearer {tokens[0]}"))
     assert verifier.verified == 4
-    authenticator.caller(header(f"Bearer {tokens[1]}"))
+    caller(authenticator, header(f"Bearer {tokens[1]}"))
     assert verifier.verified == 5
 
 
 def refused(authenticator: Authenticator, given: str) -> TokenError:
     with pytest.raises(TokenError) as caught:
-        authenticator.caller(header(f"Bearer {given}"))
+        caller(authenticator, header(f"Bearer {given}"))
     return caught.value
 
 
@@ -127,24 +132,24 @@ def test_an_expired_token_is_refused_from_memory_until_the_clock_is_set_back(
     clock = Clock()
     authenticator = Authenticator(verifier, token_needed=True, now=clock)
     given = token(ttl_s=100)
-    authenticator.caller(header(f"Bearer {given}"))
+    caller(authenticator, header(f"Bearer {given}"))
     clock.now_s += 200
     for _ in range(3):
         assert refused(authenticator, given).code == "token_expired"
     assert verifier.verified == 1
     clock.now_s -= 200
-    assert authenticator.caller(header(f"Bearer {given}")).subject
+    assert caller(authenticator, header(f"Bearer {given}")).subject
     assert verifier.verified == 2
 
 
 def test_the_memory_of_refusals_is_bounded_and_apart(verifier: Counting) -> None:
     authenticator = Authenticator(verifier, token_needed=True, most_tokens=1, most_refused=3)
     good = header(f"Bearer {token('shop')}")
-    authenticator.caller(good)
+    caller(authenticator, good)
     for bad in ("a.b.1", "a.b.2", "a.b.3", "a.b.1", "a.b.4"):
         refused(authenticator, bad)
     assert verifier.verified == 5
-    authenticator.caller(good)
+    caller(authenticator, good)
     for bad in ("a.b.1", "a.b.3", "a.b.4"):
         refused(authenticator, bad)
     assert verifier.verified == 5
@@ -162,28 +167,28 @@ def test_a_malformed_header_is_refused_even_where_no_token_is_needed(
     verifier: Counting, value: str | bytes, token_needed: bool
 ) -> None:
     with pytest.raises(TokenError) as caught:
-        Authenticator(verifier, token_needed=token_needed).caller(header(value))
+        caller(Authenticator(verifier, token_needed=token_needed), header(value))
     assert caught.value.code == "token_invalid"
 
 
 def test_a_token_as_long_as_can_be(verifier: Counting) -> None:
     authenticator = Authenticator(verifier, token_needed=True)
     with pytest.raises(TokenError, match="well-formed"):
-        authenticator.caller(header("Bearer " + "x" * LONGEST_TOKEN))
+        caller(authenticator, header("Bearer " + "x" * LONGEST_TOKEN))
     with pytest.raises(TokenError, match="8192 bytes"):
-        authenticator.caller(header("Bearer " + "x" * (LONGEST_TOKEN + 1)))
+        caller(authenticator, header("Bearer " + "x" * (LONGEST_TOKEN + 1)))
 
 
 def test_two_headers_are_one_too_many(verifier: Counting) -> None:
     twice = header(f"Bearer {token()}") * 2
     with pytest.raises(TokenError, match="more than one"):
-        Authenticator(verifier, token_needed=True).caller(twice)
+        caller(Authenticator(verifier, token_needed=True), twice)
 
 
 def test_without_a_token(verifier: Counting) -> None:
-    assert Authenticator(verifier, token_needed=False).caller([]) is DEVELOPMENT
+    assert caller(Authenticator(verifier, token_needed=False), []) is DEVELOPMENT
     with pytest.raises(TokenError) as caught:
-        Authenticator(verifier, token_needed=True).caller([(b"host", b"x")])
+        caller(Authenticator(verifier, token_needed=True), [(b"host", b"x")])
     assert caught.value.code == "token_missing"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from moerec.api.auth import Authenticator
+from moerec.api.auth import Authenticator, Head
 from moerec.api.errors import ApiError
 from moerec.api.guard import Guard
 from moerec.api.limits import UserLimiter
@@ -266,7 +266,7 @@ def test_refusals_without_end_are_a_few_lines(caplog: pytest.LogCaptureFixture) 
     for _ in range(500):
         for given in ([], headers):
             with pytest.raises(ApiError):
-                guard.caller(given, "/v1/events")
+                guard.caller(Head(given), "/v1/events")
     assert 0 < len(caplog.records) < 500
     text = metrics.exposition({}).decode()
     for code in ("token_missing", "forbidden"):

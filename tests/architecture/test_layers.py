@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[tuple[str, ...], bool], ...] = (
     (("artifacts",), False),
     (("data",), False),
     (("observability",), False),
-    (("errors", "settings", "types"), True),
+    (("errors", "futures", "settings", "types"), True),
 )
 # Stricter than the order of the layers.
 FORBIDDEN = {

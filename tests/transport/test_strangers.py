@@ -18,7 +18,7 @@ from moerec.transport.frames import (
 )
 from moerec.transport.remote import RemoteEngineClient
 from moerec.transport.server import serve
-from tests.transport.test_client import toy, until_answered
+from tests.transport.test_remote import toy, until_answered
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
+from moerec.api.auth import Head
 from moerec.api.gateway import Gateway
 from moerec.api.tokens import Caller
 
@@ -19,7 +20,8 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             gateway: Gateway = request.app.state.gateway
-            request.state.caller = gateway.guard.caller(request.scope["headers"], self.path_format)
+            head = Head(request.scope["headers"])
+            request.state.caller = gateway.guard.caller(head, self.path_format)
             return await handle(request)
 
         return guarded
