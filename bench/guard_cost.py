@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 sys.path.insert(0, str(ROOT))
 
-from moerec.api.auth import Authenticator
+from moerec.api.auth import Authenticator, Head
 from moerec.api.errors import ApiError
 from moerec.api.guard import Guard
 from moerec.api.limits import UserLimiter
@@ -64,19 +64,21 @@ def requests() -> dict[str, Callable[[], object]]:
         UserLimiter(1e9, 10**9),
         Metrics(),
     )
-    caller = guard.caller(with_token, ROUTE)
+    known = Head(with_token)
+    caller = guard.caller(known, ROUTE)
     forged = [*HEADERS, (b"authorization", b"Bearer " + token[:-2] + b"AA")]
 
     def refuse() -> None:
         with suppress(ApiError):
-            guard.caller(forged, ROUTE)
+            guard.caller(Head(forged), ROUTE)
 
     return {
-        "token found again, and its scope": lambda: guard.caller(with_token, ROUTE),
+        "token found again, and its scope": lambda: guard.caller(Head(with_token), ROUTE),
+        "a known head, and its scope": lambda: guard.caller(known, ROUTE),
         "user and limit": lambda: guard.admit(caller, "ann"),
-        "both": lambda: guard.admit(guard.caller(with_token, ROUTE), "ann"),
+        "both": lambda: guard.admit(guard.caller(Head(with_token), ROUTE), "ann"),
         "a refused token again": refuse,
-        "both, without a token": lambda: guard.admit(guard.caller(HEADERS, ROUTE), "ann"),
+        "both, without a token": lambda: guard.admit(guard.caller(Head(HEADERS), ROUTE), "ann"),
     }
 
 

@@ -15,6 +15,7 @@ import json
 import statistics
 import sys
 import time
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +85,7 @@ def tastes_of(model: MoERecommender, users: Sequence[Drawn], batch: int) -> list
 
 
 def timed(
-    retrieval: Retrieval, tastes: list[Taste], seen: list[NDArray[np.int32]]
+    retrieval: Retrieval, tastes: list[Taste], seen: list["array[int]"]
 ) -> tuple[list[List], float]:
     """Lists, and the processor time of one in microseconds."""
     start = time.thread_time()
@@ -101,7 +102,7 @@ def measure(bundle: Bundle, options: argparse.Namespace) -> dict[str, Any]:
         if str(options.log) == "synthetic"
         else from_log(options.log, bundle, options.users, options.seed)
     )
-    seen = [user.items.astype(np.int32) for user in drawn]
+    seen = [array("i", user.items.tolist()) for user in drawn]
     tastes, sample = tastes_of(model, drawn, options.batch), bundle.user_sample()
     begun, items = time.perf_counter(), model.item_vectors()
     index = make_index(items, sample) if sample is not None else None

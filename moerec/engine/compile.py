@@ -5,8 +5,8 @@ They are the same for every bundle. What is made is kept beside the package, or 
 
 import sys
 import time
+from array import array
 
-import numpy as np
 import torch
 
 from moerec.engine.counters import Counters
@@ -30,7 +30,7 @@ def main() -> int:
         state = UserState(Past.of([PastEvent(1)], 1))
         tastes = encoder.encode([state])
         QueryRows(encoder, ExpertPolicy(config), Counters()).warm_up(state)
-        CompiledRetrieval(model, items).lists(tastes, [np.zeros(0, np.int32)], [1])
+        CompiledRetrieval(model, items).lists(tastes, [array("i")], [1])
     sys.stdout.write(f"kernels ready after {time.monotonic() - started:.1f} s\n")
     return 0
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -61,7 +60,7 @@ class _Ranking:
     """A recommend request on its way through the batch. The past of `state` is not empty."""
 
     k: int
-    excluded: NDArray[np.int32]
+    excluded: "array[int]"
     state: UserState
     max_experts: int | None
 
@@ -86,8 +85,8 @@ class Engine:
         memo: bool = True,
     ) -> None:
         self._version = bundle.version
-        self._ids: list[ItemId] = list(bundle.id_map.ids)
-        self._indexes = {item_id: index for index, item_id in enumerate(self._ids, start=1)}
+        self._ids: list[str] = list(bundle.id_map.ids)
+        self._indexes = {item_id: row for row, item_id in enumerate(bundle.id_map.ids, start=1)}
         self._device = torch.device(device)
         self._model = load_model(bundle.config, bundle.weights(), device)
         self._reach = self._model.config.reach
@@ -131,29 +130,23 @@ class Engine:
             begun = time.perf_counter()
             # The users of one piece are all hot at once.
             for first in range(0, len(requests), FRAME_LIMIT):
-                replies += self._answer(requests[first : first + FRAME_LIMIT])
+                replies += self._answer(requests[first : first + FRAME_LIMIT], started)
             self._counters.frames += 1
             self._counters.requests += len(requests)
             self._counters.busy_seconds += time.perf_counter() - begun
-        spent_ms = (time.perf_counter() - started) * 1e3
-        return [
-            msgspec.structs.replace(reply, engine_ms=spent_ms)
-            if isinstance(reply, ListReply)
-            else reply
-            for reply in replies
-        ]
+        return replies
 
-    def _answer(self, requests: Sequence[Request]) -> list[Reply]:
+    def _answer(self, requests: Sequence[Request], started: float) -> list[Reply]:
         asked = [each for each in requests if isinstance(each, RecommendRequest)]
         # Whatever goes wrong here, the request that it is about meets it again, and answers so.
         with suppress(Exception):
             self._users.bring(
-                UserId(each.user_id) for each in asked if each.user_id and each.history is None
+                [UserId(each.user_id) for each in asked if each.user_id and each.history is None]
             )
-        drafts = [self._begin_guarded(request) for request in requests]
+        drafts = [self._begin(request, started) for request in requests]
         rankings = [draft for draft in drafts if isinstance(draft, _Ranking)]
         try:
-            lists = iter(self._rank(rankings, len(requests)) if rankings else ())
+            lists = iter(self._rank(rankings, len(requests), started) if rankings else ())
         except Exception:
             # How far they were taken in is not known.
             self._users.clear()
@@ -180,33 +173,34 @@ class Engine:
     def warm_up(self, batch: int = 8) -> None:
         """Run the model once on full histories, so that no user waits for first-time costs."""
         longest = self._ids[: self._reach]
-        self.answer([RecommendRequest(None, list(longest), 10)] * batch)
+        self.answer([RecommendRequest(None, longest, 10)] * batch)
         state = UserState(Past.of([PastEvent(1)], self._reach))
         with self._lock, torch.inference_mode():
             self._encoder.encode([state])
             self._query_rows.warm_up(state)
             self._encoder.release(state)
 
-    def _begin_guarded(self, request: Request) -> Reply | _Ranking:
+    def _begin(self, request: Request, started: float) -> Reply | _Ranking:
         """Whatever goes wrong becomes the request's own reply: one request never spoils its batch."""
         try:
-            return self._begin(request)
+            match request:
+                case RecommendRequest():
+                    return self._begin_ranking(request)
+                case SimilarRequest():
+                    return self._similar(request, started)
+                case EventPush():
+                    self._apply(request)
+                    return EventReply()
+                case InfoRequest():
+                    return InfoReply(
+                        self._version, len(self._ids), len(self._users), self._figures()
+                    )
         except Exception as error:
             return ErrorReply(f"{type(error).__name__}: {error}")
 
-    def _begin(self, request: Request) -> Reply | _Ranking:
-        match request:
-            case RecommendRequest():
-                return self._begin_ranking(request)
-            case SimilarRequest():
-                return self._similar(request)
-            case EventPush(user_id, item_id, timestamp_ms, user_number, value=value):
-                self._users.apply(
-                    UserId(user_id), ItemId(item_id), timestamp_ms, user_number, value
-                )
-                return EventReply()
-            case InfoRequest():
-                return InfoReply(self._version, len(self._ids), len(self._users), self._figures())
+    def _apply(self, event: EventPush) -> None:
+        user_id, item_id = UserId(event.user_id), ItemId(event.item_id)
+        self._users.apply(user_id, item_id, event.timestamp_ms, event.user_number, event.value)
 
     def _figures(self) -> dict[str, float]:
         """What is counted, and what is kept now."""
@@ -237,13 +231,12 @@ class Engine:
         if not state.past.length:
             return ListReply([], [], fallback="no_known_items")
         # A copy: events that come later in the frame lengthen what was seen.
-        excluded = np.array(state.seen if request.exclude_seen else (), np.int32)
+        excluded = state.seen[:] if request.exclude_seen else array("i")
         if request.exclude:
-            named = np.array(self._known(request.exclude), np.int32)
-            excluded = np.concatenate([excluded, named])
+            excluded.extend(self._known(request.exclude))
         return _Ranking(request.k, excluded, state, request.max_experts)
 
-    def _rank(self, rankings: list[_Ranking], frame: int) -> list[ListReply]:
+    def _rank(self, rankings: list[_Ranking], frame: int, started: float) -> list[ListReply]:
         answered = self._query_rows.answer(
             [ranking.state for ranking in rankings],
             [ranking.max_experts for ranking in rankings],
@@ -254,20 +247,23 @@ class Engine:
             [ranking.excluded for ranking in rankings],
             [ranking.k for ranking in rankings],
         )
+        ids, spent_ms = self._ids, (time.perf_counter() - started) * 1e3
         return [
             ListReply(
-                self._ids_of(indexes),
+                [ids[index - 1] for index in indexes],
                 scores,
-                experts=taste.experts,
-                history_length=ranking.state.past.length,
-                degraded=degraded,
+                None,
+                taste.experts,
+                ranking.state.past.length,
+                spent_ms,
+                degraded,
             )
             for ranking, taste, degraded, (indexes, scores) in zip(
                 rankings, answered.tastes, answered.degraded, lists, strict=True
             )
         ]
 
-    def _similar(self, request: SimilarRequest) -> ListReply:
+    def _similar(self, request: SimilarRequest, started: float) -> ListReply:
         _check_k(request.k)
         index = self._indexes.get(ItemId(request.item_id), PADDING)
         if index == PADDING:
@@ -275,14 +271,12 @@ class Engine:
         scores = cosine_scores(self._items[index : index + 1], self._unit_items)
         take_out(scores, [[index, *self._known(request.exclude)]])
         ((indexes, cosines),) = listed(*top_k(scores, request.k), [request.k])
-        return ListReply(self._ids_of(indexes), cosines)
+        found = [self._ids[each - 1] for each in indexes]
+        return ListReply(found, cosines, engine_ms=(time.perf_counter() - started) * 1e3)
 
     def _known(self, item_ids: Sequence[str]) -> list[int]:
         found = (self._indexes.get(ItemId(item_id), PADDING) for item_id in item_ids)
         return [index for index in found if index != PADDING]
-
-    def _ids_of(self, indexes: list[int]) -> list[str]:
-        return [self._ids[index - 1] for index in indexes]
 
 
 def _check_k(k: int) -> None:

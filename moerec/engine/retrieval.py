@@ -4,6 +4,7 @@ Letters: B users, V items, D width of a vector, n places of a list. Column 0 of 
 and never comes out.
 """
 
+from array import array
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Protocol
@@ -31,7 +32,7 @@ class Retrieval(Protocol):
     """Makes lists of tastes. One thread at a time."""
 
     def lists(
-        self, tastes: Sequence[Taste], excluded: Sequence[NDArray[np.int32]], sizes: Sequence[int]
+        self, tastes: Sequence[Taste], excluded: Sequence["array[int]"], sizes: Sequence[int]
     ) -> list[List]:
         """The best `sizes[b]` items of each taste (fewer where there are fewer) without `excluded[b]`."""
         ...
@@ -45,7 +46,7 @@ class TorchRetrieval:
         self._items = items_VD
 
     def lists(
-        self, tastes: Sequence[Taste], excluded: Sequence[NDArray[np.int32]], sizes: Sequence[int]
+        self, tastes: Sequence[Taste], excluded: Sequence["array[int]"], sizes: Sequence[int]
     ) -> list[List]:
         """As `Retrieval`."""
         scores = self._model.score(
@@ -80,15 +81,18 @@ class CompiledRetrieval:
         )
 
     def lists(
-        self, tastes: Sequence[Taste], excluded: Sequence[NDArray[np.int32]], sizes: Sequence[int]
+        self, tastes: Sequence[Taste], excluded: Sequence["array[int]"], sizes: Sequence[int]
     ) -> list[List]:
         """As `Retrieval`."""
         least = RERANKED if self._liked is not None else 1
+        left_out = array("i")
+        for each in excluded:
+            left_out += each
         # Concatenating costs half of what stacking does.
         asked = Asked(
             np.concatenate([taste.vector for taste in tastes]).reshape(len(tastes), -1),
             np.concatenate([taste.recent for taste in tastes]).reshape(len(tastes), -1),
-            np.concatenate(excluded),
+            np.array(left_out, np.int32),
             np.fromiter(accumulate(map(len, excluded)), np.int64, len(tastes)),
             np.minimum(np.maximum(sizes, least), len(self._vectors) - 1),
         )

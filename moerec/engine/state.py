@@ -187,14 +187,15 @@ class HotUsers:
     def __len__(self) -> int:
         return len(self._states)
 
-    def bring(self, user_ids: Iterable[UserId]) -> None:
+    def bring(self, user_ids: Sequence[UserId]) -> None:
         """Reads those who are not at hand, all together, for who calls `get` before `sweep`.
 
         StorageError if the event table refuses: then `get` will read them one by one.
         """
-        asked_at = self._now()
-        missing = list(dict.fromkeys(each for each in user_ids if each not in self._states))
+        states = self._states
+        missing = list(dict.fromkeys([each for each in user_ids if each not in states]))
         if missing:
+            asked_at = self._now()
             found = self._store.newest(missing, self._reach)
             for user_id, rows in zip(missing, found, strict=True):
                 self._brought[user_id] = self._state(user_id, rows, asked_at)
@@ -205,8 +206,12 @@ class HotUsers:
         With `moved_s` it has all events that were stored until so many seconds ago, this engine having been
         told of them or not.
         """
-        asked_at = self._now()
         state = self._states.get(user_id)
+        if state is not None and moved_s is None:
+            self._counters.states_hot += 1
+            self._states.move_to_end(user_id)
+            return state
+        asked_at = self._now()
         stored = 0
         if state is not None and moved_s is not None and state.looked_at < asked_at - moved_s:
             stored = self._store.last_user_number(user_id)

@@ -1,5 +1,6 @@
 """Lists: order, exclusion, ties; and the compiled lists beside those of the model's own code."""
 
+from array import array
 from dataclasses import replace
 
 import numpy as np
@@ -143,7 +144,7 @@ def indexed(model: MoERecommender, spread: float) -> CompiledRetrieval:
 def listed_by(
     retrieval: Retrieval, tastes: list[Taste], excluded: list[list[int]], sizes: list[int]
 ) -> list[tuple[list[int], list[float]]]:
-    return retrieval.lists(tastes, [np.array(each, np.int32) for each in excluded], sizes)
+    return retrieval.lists(tastes, [array("i", each) for each in excluded], sizes)
 
 
 def assert_same_lists(
