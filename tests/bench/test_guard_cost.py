@@ -12,4 +12,4 @@ def test_every_step_has_its_figure() -> None:
     command = [sys.executable, str(SCRIPT), "--rounds", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
-    assert len(re.findall(r" +[\d.]+ us$", done.stdout, re.MULTILINE)) == 8
+    assert len(re.findall(r" +[\d.]+ us$", done.stdout, re.MULTILINE)) == 9
