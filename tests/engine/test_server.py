@@ -177,3 +177,26 @@ def test_an_engine_listens_on_one_address(settings: Settings) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:50051", "unix:nothing-here.sock"])
 def test_where_there_is_no_socket_nothing_is_removed(address: str) -> None:
     remove_stale_socket(address)
+
+
+def test_no_look_for_garbage_goes_through_all_users() -> None:
+    """With many users at hand a full pass took tenths of a second, now and then: nobody was answered then."""
+    script = """
+import gc, weakref
+from moerec.engine.server import GARBAGE_AFTER, calm_collector
+
+class Cycle:
+    pass
+
+with calm_collector():
+    users = [[number] for number in range(10 * GARBAGE_AFTER)]
+    garbage = Cycle()
+    garbage.itself, seen = garbage, weakref.ref(garbage)
+    del garbage
+    users += [[number] for number in range(2 * GARBAGE_AFTER)]
+    assert seen() is None, "young garbage stays"
+    looked_through = len(gc.get_objects())
+    assert looked_through <= 2 * GARBAGE_AFTER, f"{looked_through} objects are looked through"
+assert len(gc.get_objects()) > 10 * GARBAGE_AFTER
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=100)
