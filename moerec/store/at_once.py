@@ -14,6 +14,9 @@ from moerec.types import Event
 RESET_TIMEOUT_MS: Final = 50
 """How long a checkpoint waits for readers, writers being locked out, until the log can begin anew."""
 
+LONG_LOG_PAGES: Final = 16_384
+"""A log of so many pages, 64 MiB, begins anew although events come all the time."""
+
 BEGIN_LOG: Final = "PRAGMA user_version=0"
 """Writes a page and changes nothing (nobody uses this number).
 
@@ -31,10 +34,14 @@ class AtOnce:
     Connections are opened when they are first used.
     """
 
-    def __init__(self, engine: Engine, appending: Appending, begin: str) -> None:
+    def __init__(
+        self, engine: Engine, appending: Appending, begin: str, long_log_pages: int = LONG_LOG_PAGES
+    ) -> None:
         self._engine = engine
         self._appending = appending
         self._begin = begin
+        self._long_log_pages = long_log_pages
+        self._appends = 0
         self._mine = threading.Lock()
         self._writer: PoolProxiedConnection | None = None
         self._checkpointer: PoolProxiedConnection | None = None
@@ -46,6 +53,7 @@ class AtOnce:
         try:
             if self._writer is None:
                 self._writer = self._connected("busy_timeout=0", "wal_autocheckpoint=0")
+            self._appends += 1
             return self._append(self._writer, events_in)
         finally:
             self._mine.release()
@@ -70,18 +78,21 @@ class AtOnce:
     def checkpoint(self) -> None:
         """See `EventStore.checkpoint`.
 
-        The bulk of the log is copied while others write. The short rest is copied with them locked out:
-        only a log that is copied to its end begins anew, and one that does not grows for ever.
+        The log is copied while others write, who are not disturbed. Only one that is copied to its end begins
+        anew. Where nothing came meanwhile it is, and begins here, because the next commit would wait for
+        the disk then; a long one has its rest copied with writers locked out, or it would grow for ever.
         """
         if self._checkpointer is None:
             timeout = f"busy_timeout={RESET_TIMEOUT_MS}"
             self._checkpointer = self._connected(timeout, "wal_autocheckpoint=0")
         cursor = self._checkpointer.cursor()
         try:
-            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            before = self._appends
+            ((_, pages, _),) = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             with self._mine:  # or `append` could come first, and wait for the disk
-                cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-                cursor.execute(BEGIN_LOG)
+                if self._appends == before or pages > self._long_log_pages:
+                    cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+                    cursor.execute(BEGIN_LOG)
         except sqlite3.OperationalError as error:
             if not _is_busy(error):  # else another writer is there, and begins the log
                 raise

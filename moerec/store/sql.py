@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from moerec.errors import SettingsError, StorageError
 from moerec.store.appending import Appending
-from moerec.store.at_once import BEGIN_LOG, AtOnce
+from moerec.store.at_once import BEGIN_LOG, LONG_LOG_PAGES, AtOnce
 from moerec.store.bulk import NewHistory, insert_histories
 from moerec.store.interfaces import Appended, PastRow, StoreCounts
 from moerec.store.tables import (
@@ -95,7 +95,9 @@ _URL_REMEDY: Final = "Use for example sqlite:///.moerec/events.db."
 class SqlEventStore:
     """An EventStore over SQLAlchemy. Safe to use from several threads and processes."""
 
-    def __init__(self, url: str, durability: Durability) -> None:
+    def __init__(
+        self, url: str, durability: Durability, long_log_pages: int = LONG_LOG_PAGES
+    ) -> None:
         self._readers = create_engine(url, pool_size=4, max_overflow=4)
         self._writers = create_engine(url, pool_size=1, max_overflow=0)
         self._past = str(_PAST.compile(dialect=self._readers.dialect))
@@ -105,7 +107,7 @@ class SqlEventStore:
             _set_up_sqlite(engine, "FULL" if durability == "full" else "NORMAL")
         event.listen(self._writers, "begin", _begin)
         self._appending = Appending(self._writers.dialect)
-        self._at_once = AtOnce(quick, self._appending, _BEGIN)
+        self._at_once = AtOnce(quick, self._appending, _BEGIN, long_log_pages)
         self._name = self._readers.url.render_as_string(hide_password=True)
 
     def prepare(self) -> None:
