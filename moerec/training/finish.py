@@ -31,7 +31,13 @@ from moerec.training.newcomers import calibrate_newcomers
 from moerec.training.transitions import TransitionCounts, TransitionTable
 
 CALIBRATION_USERS: Final = 10_000
-"""At most so many users of the validation set decide."""
+"""At most so many users of the validation set decide ..."""
+
+CALIBRATION_SCORES: Final = 200_000_000
+"""... and of a catalogue of more than 20,000 items only so many that they have so many scores together, since
+they are ranked under twenty mixtures."""
+
+FEWEST_CALIBRATION_USERS: Final = 200
 
 SAMPLED_USERS: Final = 8_192
 """They show an index of items where users are."""
@@ -73,40 +79,49 @@ def finish(
     lengths = held.train_lengths.tolist()
     train = [histories.items_of(user)[:length] for user, length in enumerate(lengths)]
     counts = TransitionCounts(train, config.items, config.neighbors)
-    chosen = sampled_cases(histories, held, CALIBRATION_USERS, seed)
-    if chosen is not None:
-        calibrate_margins(model, chosen)
-        answers = list(encoded(model, chosen.histories))
-        metrics = _choose_transitions(model, counts, chosen, answers, sorted({0.0, covisits}))
-        metrics["newcomer_length"] = calibrate_newcomers(model, chosen, answers)
+    held_out = sampled_cases(histories, held, CALIBRATION_USERS, seed)
+    everybody = held_out or _newest_trained(histories, held, seed)
+    calibrate_margins(model, everybody)
+    answers = list(encoded(model, everybody.histories))
+    sampled = np.concatenate([users.vectors.float().cpu().numpy() for users, _ in answers])
+    deciding = everybody
+    if len(everybody) > (most := calibration_users(config.items)):
+        deciding = everybody.some(np.arange(most))
+        answers = list(encoded(model, deciding.histories))
+    if held_out is not None:
+        metrics = _choose_transitions(model, counts, deciding, answers, sorted({0.0, covisits}))
     else:
-        trained_on = _newest_trained(histories, held, seed)
-        calibrate_margins(model, trained_on)
         _place(model, counts.table())
         share = UNVALIDATED_SHARE if config.neighbors else 0.0
-        answers = list(encoded(model, trained_on.histories))
-        TransitionCalibration(model, trained_on, answers).use(share)
+        TransitionCalibration(model, deciding, answers).use(share)
         metrics = {"transition_share": share, "covisit_share": 0.0}
-        metrics["newcomer_length"] = calibrate_newcomers(model, trained_on, answers)
+    metrics["newcomer_length"] = calibrate_newcomers(model, deciding, answers)
     ranks = None
     if liked_from is not None:
         model = with_liked(model, histories, held.train_lengths, liked_from, seed)
         metrics["liked_weight"] = 0.0
-        if chosen is not None:
-            metrics["liked_weight"], ranks = calibrate_liked(model, chosen, answers)
-    elif chosen is not None:
-        ranks = evaluate(ModelScorer(model), chosen, config.items).ranks
+        if held_out is not None:
+            metrics["liked_weight"], ranks = calibrate_liked(model, deciding, answers)
+    elif held_out is not None:
+        ranks = evaluate(ModelScorer(model), deciding, config.items).ranks
     if ranks is not None:
         metrics |= {"validation_ndcg@10": ndcg(ranks, 10), "validation_hr@10": hit_rate(ranks, 10)}
     weights = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
-    return Finished(model.config, weights, metrics, _sample(answers, seed))
+    return Finished(model.config, weights, metrics, _some_of(sampled, seed))
 
 
-def _sample(answers: Encoded, seed: int) -> NDArray[np.float16]:
-    parts = [users.vectors.float().cpu().numpy() for users, _ in answers]
-    vectors = np.concatenate(parts)
-    chosen = np.random.default_rng(seed).permutation(len(vectors))[:SAMPLED_USERS]
-    return vectors[chosen].astype(np.float16)
+def calibration_users(items: int) -> int:
+    """How many users decide, at most, over a catalogue of so many items.
+
+    >>> calibration_users(3_416), calibration_users(100_000), calibration_users(5_000_000)
+    (10000, 2000, 200)
+    """
+    return min(CALIBRATION_USERS, max(FEWEST_CALIBRATION_USERS, CALIBRATION_SCORES // items))
+
+
+def _some_of(vectors_UD: NDArray[np.float32], seed: int) -> NDArray[np.float16]:
+    chosen = np.random.default_rng(seed).permutation(len(vectors_UD))[:SAMPLED_USERS]
+    return vectors_UD[chosen].astype(np.float16)
 
 
 def sampled_cases(histories: Histories, held: HoldOut, limit: int, seed: int) -> Cases | None:
