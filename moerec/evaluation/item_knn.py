@@ -5,7 +5,7 @@ After Deshpande and Karypis 2004, doi:10.1145/963770.963776, with shrinkage and 
 Letters: U users, B histories, V items (column 0 is the padding), K neighbours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -19,8 +19,8 @@ Items = NDArray[np.int32]
 Scores = NDArray[np.float32]
 Nearness = sparse.csr_array[np.float32]
 
-BLOCK_CELLS: Final = 4_000_000
-"""So many pairs of items, at most, are compared at a time: about 300 MB."""
+BLOCK_PAIRS: Final = 4_000_000
+"""So many pairs of visits of one user, of one item or more, are counted at a time: at most 300 MB."""
 
 
 class ItemKNN:
@@ -52,12 +52,22 @@ def nearest_items(
     users = visits(train, catalogue)
     items = users.T.tocsr()
     counts = np.asarray(users.sum(axis=0), dtype=np.float32)
-    step = max(1, BLOCK_CELLS // len(counts))
     blocks = [
-        _nearest_of_block(items[start : start + step], users, counts, start, neighbours, shrinkage)
-        for start in range(0, len(counts), step)
+        _nearest_of_block(items[start:end], users, counts, start, neighbours, shrinkage)
+        for start, end in _blocks(items @ np.diff(users.indptr))
     ]
     return sparse.vstack(blocks, format="csr")
+
+
+def _blocks(pairs_V: Scores) -> Iterator[tuple[int, int]]:
+    """Runs of items with `BLOCK_PAIRS` together at most, or of one item; `pairs_V` are those of each."""
+    start, sum_V = 0, np.cumsum(pairs_V, dtype=np.float64)
+    while start < len(sum_V):
+        before = sum_V[start - 1] if start else 0.0
+        end = int(np.searchsorted(sum_V, before + BLOCK_PAIRS, side="right"))
+        end = max(end, start + 1)
+        yield start, end
+        start = end
 
 
 def _nearest_of_block(

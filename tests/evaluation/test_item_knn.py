@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from moerec.data.sequences import History
-from moerec.evaluation.item_knn import BLOCK_CELLS, ItemKNN, nearest_items
+from moerec.evaluation.item_knn import BLOCK_PAIRS, ItemKNN, nearest_items
 
 Items = NDArray[np.int32]
 
@@ -83,11 +83,12 @@ def test_shrinkage_lets_many_users_speak_louder() -> None:
 
 
 def test_many_items_are_compared_block_by_block() -> None:
-    """A catalogue whose pairs do not fit one block gives the neighbours that one of a block gives."""
-    catalogue = 2_500
-    assert catalogue**2 > BLOCK_CELLS
+    """Pairs that do not fit one block give the neighbours that those of one block give."""
+    catalogue, long = 2_500, 2_000
     rng = np.random.default_rng(2)
     train = [rng.integers(1, catalogue + 1, 6).astype(np.int32) for _ in range(800)]
+    train += [rng.permutation(catalogue)[:long].astype(np.int32) + 1 for _ in range(3)]
+    assert 3 * long**2 > 2 * BLOCK_PAIRS
     found = nearest_items(train, catalogue, 3, 1.0)
     asked = [*rng.integers(1, catalogue + 1, 5).tolist(), catalogue]
     for item in asked:
@@ -109,3 +110,11 @@ def test_nothing_to_learn_from() -> None:
     knn = ItemKNN(nearest_items([], 3, 5, 1.0))
     assert knn.scores(after(items(2, 1))).tolist() == [[0.0] * 4]
     assert knn.scores([]).shape == (0, 4)
+
+
+def test_a_large_catalogue_costs_what_is_visited() -> None:
+    """Blocks had as many items as their dense pairs allowed, of 1,000,000 items three: a table took hours."""
+    catalogue = 1_000_000
+    train = [np.arange(first, catalogue, 20_000, dtype=np.int32) + 1 for first in range(4)]
+    found = nearest_items(train, catalogue, 2, 0.0)
+    assert found.nnz == 2 * sum(map(len, train))
