@@ -56,7 +56,7 @@ class Authenticator:
     """Finds a request's caller. For one thread; `now` gives seconds since 1970.
 
     To verify a token costs 50 to 200 us, to find it again 2: it is kept under the SHA-256 of its header,
-    so that no memory dump of a gateway holds tokens that can be used. A refusal is kept as well, unless the
+    so that this memory holds no tokens that can be used. A refusal is kept as well, unless the
     token may be good later.
     """
 

@@ -21,7 +21,7 @@ from moerec.api.gateway import Gateway
 from moerec.api.ingest import NewEvent
 from moerec.api.middleware import surprise
 from moerec.api.plain import Asked
-from moerec.errors import MoerecError, StorageError
+from moerec.errors import MoerecError
 from moerec.observability.logging import as_request, request_id
 from moerec.transport.client import Outcome
 from moerec.transport.frames import ListReply, RecommendRequest
@@ -97,30 +97,34 @@ class ShortWay:
         """The engine has answered a question for a list, or has not in time."""
         if isinstance(outcome, ListReply) and outcome.fallback is None:
             try:
-                made = _list(gateway.recommend.from_model(outcome, start))
+                reply = gateway.recommend.reply_of(outcome)
+                made = _list(gateway.recommend.from_model(reply, start))
             except Exception as error:
-                made = _failed(error, asked)
+                with as_request(own_id):
+                    made = _failed(error, asked)
             done(made)
             return
         assert isinstance(asked.what, RecommendRequest)  # noqa: S101 - events have no reply of the engine
         with as_request(own_id):
-            code = gateway.recommend.reply_of(outcome).fallback
-            self._later(_fallen_back(gateway, asked.what, code, start), asked, done)
+            try:
+                code = gateway.recommend.reply_of(outcome).fallback
+                self._later(_fallen_back(gateway, asked.what, code, start), asked, done)
+            except Exception as error:
+                done(_failed(error, asked))
 
     def _taken(
-        self, asked: Asked, own_id: str | None, done: Done, outcome: Taken | StorageError
+        self, asked: Asked, own_id: str | None, done: Done, outcome: Taken | Exception
     ) -> None:
         """The event is stored and the engine has been told, or it is not stored."""
-        if isinstance(outcome, Taken) and not outcome.rejected:
-            done(Made(202, _JSON_TYPE, body(outcome)))
-            return
         with as_request(own_id):
-            if isinstance(outcome, StorageError):
+            if isinstance(outcome, Exception):
                 made = _failed(outcome, asked)
-            else:
+            elif outcome.rejected:
                 refused = outcome.rejected[0]
                 status = 409 if refused.code == "event_id_conflict" else 422
                 made = _parts(problem(status, refused.message, code=refused.code))
+            else:
+                made = Made(202, _JSON_TYPE, body(outcome))
         done(made)
 
     def _later(self, making: Coroutine[None, None, Made], asked: Asked, done: Done) -> None:

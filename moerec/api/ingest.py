@@ -24,7 +24,7 @@ FUTURE_LIMIT_MS: Final = 3_600_000
 """How far ahead of our clock an event's time may be: a later one would stay a user's newest event."""
 
 
-Told = Callable[[Taken | StorageError], None]
+Told = Callable[[Taken | Exception], None]
 """Who is told what became of events: once, and in the event loop."""
 
 
@@ -53,7 +53,8 @@ class IngestService:
         return await future_of(partial(self.begin, entries))
 
     def begin(self, entries: Sequence[NewEvent | EventFault], told: Told) -> None:
-        """Stores the valid events in one transaction; a StorageError is told if it is refused.
+        """Stores the valid events in one transaction; StorageError is told if it is refused, and
+        whatever else goes wrong.
 
         The engine hears of new events before that, if it answers in time; if not, it reads
         them from the table's tail.
@@ -85,9 +86,29 @@ class IngestService:
         if isinstance(outcome, StorageError):
             told(outcome)
             return
+        try:
+            taken, pushes = self._counted(entries, events, rejected, outcome)
+        except Exception as error:
+            told(error)
+            return
+        if not pushes:
+            told(taken)
+            return
+        confirmed = _Confirmed(len(pushes), self.metrics, partial(told, taken))
+        for push in pushes:
+            self.engine.begin(push, self.deadline_s, confirmed.one)
+
+    def _counted(
+        self,
+        entries: Sequence[NewEvent | EventFault],
+        events: dict[int, Event],
+        rejected: list[RejectedEvent],
+        appended: list[Appended],
+    ) -> tuple[Taken, list[EventPush]]:
+        """What became of the events, counted; and what the engine has not heard of."""
         results: list[EventResult] = []
         pushes: list[EventPush] = []
-        for (index, event), one in zip(events.items(), outcome, strict=True):
+        for (index, event), one in zip(events.items(), appended, strict=True):
             conflict = _conflict(entries[index], one)
             if conflict is not None:
                 rejected.append(RejectedEvent(index, "event_id_conflict", conflict))
@@ -100,13 +121,7 @@ class IngestService:
         self.metrics.events(
             accepted=len(pushes), duplicate=len(results) - len(pushes), rejected=len(rejected)
         )
-        taken = Taken(results, sorted(rejected, key=lambda one: one.index))
-        if not pushes:
-            told(taken)
-            return
-        confirmed = _Confirmed(len(pushes), self.metrics, partial(told, taken))
-        for push in pushes:
-            self.engine.begin(push, self.deadline_s, confirmed.one)
+        return Taken(results, sorted(rejected, key=lambda one: one.index)), pushes
 
 
 @dataclass(slots=True)

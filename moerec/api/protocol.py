@@ -246,7 +246,7 @@ class FrontDoor(HttpToolsProtocol):
         return _Plain(own_id, is_get=is_get, keep_alive=parser.should_keep_alive())
 
     def _begin(self, plain: _Plain, asked: Asked, head: Head) -> None:
-        # What is called later for this request is called in the context of now.
+        # What is begun in this step takes its context along.
         token = request_id.set(plain.own_id)
         try:
             self._short_way.begin(asked, head, partial(self._answer, plain, asked.route))
@@ -254,6 +254,8 @@ class FrontDoor(HttpToolsProtocol):
             request_id.reset(token)
 
     def _answer(self, plain: _Plain, route: str, made: Made) -> None:
+        if plain.response_complete:
+            return  # a second answer would be taken for the next request's
         plain.response_complete = True
         method = "GET" if plain.is_get else "POST"
         self._metrics.request(route, method, made.status, time.perf_counter() - plain.start)

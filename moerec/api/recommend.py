@@ -124,6 +124,8 @@ class RecommendService:
         """The engine's list as an answer; `start` of `time.perf_counter`."""
         self.metrics.experts(reply.experts)
         ids = reply.item_ids
+        if len(ids) != len(reply.scores):
+            raise ValueError(f"the engine sent {len(ids)} items and {len(reply.scores)} scores")
         titles = map(self.catalogue.titles.get, ids)
         # A loop of the interpreter's own: no step of ours for each item.
         items = list(map(Item, ids, titles, count(1), reply.scores, repeat(_MODEL)))

@@ -95,7 +95,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             while not stop.wait(LOOK_S):
                 if server.wait(0):
                     raise MoerecError("The engine's door has broken down; its log tells more.")
-        server.stop(DRAIN_S)
+            server.stop(DRAIN_S)
         follower.stop()
 
 

@@ -89,6 +89,9 @@ REQUEST_BUCKETS: Final = (
 
 WRITE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
+MOST_SETS: Final = 4096
+"""Sets of experts that are counted as such before they are added up: there may be any number of them."""
+
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 
@@ -162,6 +165,7 @@ class _Tally(Collector):
         self.requests: dict[tuple[str, str, int], int] = defaultdict(int)
         self.seconds: dict[str, _Spread] = defaultdict(_Spread)
         self.awake: dict[tuple[int, ...], int] = defaultdict(int)
+        self._experts: dict[tuple[int, int], int] = defaultdict(int)
 
     def collect(self) -> Iterator[Metric]:
         """As prometheus_client asks."""
@@ -180,16 +184,17 @@ class _Tally(Collector):
         experts = CounterMetricFamily(
             "moerec_expert_activations", "Experts awake for an answer", labels=["layer", "expert"]
         )
-        for (layer, expert), count in sorted(self._activations().items()):
+        self.add_up_experts()
+        for (layer, expert), count in sorted(self._experts.items()):
             experts.add_metric([str(layer), str(expert)], count)
         yield experts
 
-    def _activations(self) -> dict[tuple[int, int], int]:
-        found: dict[tuple[int, int], int] = defaultdict(int)
+    def add_up_experts(self) -> None:
+        """Counts each expert of the sets that were `awake` together, by which requests count."""
         for (layer, *experts), count in self.awake.items():
             for expert in experts:
-                found[layer, expert] += count
-        return found
+                self._experts[layer, expert] += count
+        self.awake.clear()
 
 
 class _Spread:
@@ -284,6 +289,8 @@ class Metrics:
         awake = self._tally.awake
         for layer, experts in enumerate(layers):
             awake[layer, *experts] += 1
+        if len(awake) > MOST_SETS:
+            self._tally.add_up_experts()
 
     def engine_up(self, up: bool) -> None:
         """The engine answered, or did not."""

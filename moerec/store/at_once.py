@@ -17,6 +17,9 @@ RESET_TIMEOUT_MS: Final = 50
 LONG_LOG_PAGES: Final = 16_384
 """A log of so many pages, 64 MiB, begins anew although events come all the time."""
 
+WRITTEN: Final = "PRAGMA data_version"
+"""Another number when another connection, of any process, has written."""
+
 BEGIN_LOG: Final = "PRAGMA user_version=0"
 """Writes a page and changes nothing (nobody uses this number).
 
@@ -41,7 +44,6 @@ class AtOnce:
         self._appending = appending
         self._begin = begin
         self._long_log_pages = long_log_pages
-        self._appends = 0
         self._mine = threading.Lock()
         self._writer: PoolProxiedConnection | None = None
         self._checkpointer: PoolProxiedConnection | None = None
@@ -53,7 +55,6 @@ class AtOnce:
         try:
             if self._writer is None:
                 self._writer = self._connected("busy_timeout=0", "wal_autocheckpoint=0")
-            self._appends += 1
             return self._append(self._writer, events_in)
         finally:
             self._mine.release()
@@ -87,10 +88,10 @@ class AtOnce:
             self._checkpointer = self._connected(timeout, "wal_autocheckpoint=0")
         cursor = self._checkpointer.cursor()
         try:
-            before = self._appends
+            before = cursor.execute(WRITTEN).fetchall()
             ((_, pages, _),) = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             with self._mine:  # or `append` could come first, and wait for the disk
-                if self._appends == before or pages > self._long_log_pages:
+                if cursor.execute(WRITTEN).fetchall() == before or pages > self._long_log_pages:
                     cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
                     cursor.execute(BEGIN_LOG)
         except sqlite3.OperationalError as error:

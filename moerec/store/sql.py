@@ -39,6 +39,9 @@ from moerec.store.tables import (
 from moerec.types import Event, ItemId, StoredEvent, UserId
 
 BUSY_TIMEOUT_MS: Final = 5000
+SHORT_LOG_PAGES: Final = 1000
+"""After which SQLite makes a checkpoint with a commit, if that waits for the disk anyway: 4 MiB."""
+
 SEEN_CHUNK: Final = 256
 
 _Row = Row[*tuple[Any, ...]]
@@ -103,8 +106,10 @@ class SqlEventStore:
         self._past = str(_PAST.compile(dialect=self._readers.dialect))
         quick = create_engine(url, pool_size=2, max_overflow=0)
         self._durability = durability
+        # Where the loop commits, its log is seldom short, and who waits may wait for the checkpoint's thread.
+        mode = ("FULL", SHORT_LOG_PAGES) if durability == "full" else ("NORMAL", long_log_pages)
         for engine in (self._readers, self._writers, quick):
-            _set_up_sqlite(engine, "FULL" if durability == "full" else "NORMAL")
+            _set_up_sqlite(engine, *mode)
         event.listen(self._writers, "begin", _begin)
         self._appending = Appending(self._writers.dialect)
         self._at_once = AtOnce(quick, self._appending, _BEGIN, long_log_pages)
@@ -266,7 +271,9 @@ def _remedy(cause: str) -> str:
     return ""
 
 
-def _set_up_sqlite(engine: Engine, synchronous: str) -> None:
+def _set_up_sqlite(engine: Engine, synchronous: str, log_pages: int) -> None:
+    """A commit that leaves the log longer than `log_pages` makes a checkpoint."""
+
     def connected(connection: Any, _: object) -> None:  # noqa: ANN401 - a DBAPI connection
         # The driver shall start no transactions of its own: `begin` below does.
         connection.isolation_level = None
@@ -274,6 +281,7 @@ def _set_up_sqlite(engine: Engine, synchronous: str) -> None:
             f"busy_timeout={BUSY_TIMEOUT_MS}",
             "journal_mode=WAL",
             f"synchronous={synchronous}",
+            f"wal_autocheckpoint={log_pages}",
             "foreign_keys=ON",
             "cache_size=-65536",
         ):

@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -114,7 +115,7 @@ class GroupCommitWriter:
         else:
             self._gathered[loop] = [batch]
             rest = self._committed + GATHER_S - time.perf_counter()
-            loop.call_later(max(rest, 0), self._commit_gathered, loop)
+            loop.call_later(max(rest, 0), self._commit_gathered, loop, context=Context())
 
     def close(self) -> None:
         """Writes what waits, then ends the thread. The store stays open."""

@@ -80,7 +80,7 @@ def finish(
     train = [histories.items_of(user)[:length] for user, length in enumerate(lengths)]
     counts = TransitionCounts(train, config.items, config.neighbors)
     held_out = sampled_cases(histories, held, CALIBRATION_USERS, seed)
-    everybody = held_out or _newest_trained(histories, held, seed)
+    everybody = _newest_trained(histories, held, seed) if held_out is None else held_out
     calibrate_margins(model, everybody)
     answers = list(encoded(model, everybody.histories))
     sampled = np.concatenate([users.vectors.float().cpu().numpy() for users, _ in answers])

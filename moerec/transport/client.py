@@ -37,7 +37,7 @@ class EngineClient(Protocol):
         ...
 
     def ask(self, request: Request, timeout_s: float) -> asyncio.Future[Reply]:
-        """The same for who waits: a future and its step of the event loop cost as much as the reply."""
+        """The same for who waits, with the same errors. `begin` costs less."""
         ...
 
     async def close(self) -> None:

@@ -72,9 +72,9 @@ class ListReply(msgspec.Struct, tag="list", array_like=True, frozen=True):
     `fallback` is null for a model's answer, else `unknown_user`, `empty_history`,
     `no_known_items` (none of the history's items is in the bundle) or `unknown_item`; the gateway then shows
     popular items. `experts[layer]` are the experts (0..E-1) that were awake for the newest event.
-    `history_length` counts the events that were read; `engine_ms` is the engine's own time. `degraded` says
-    what the expert policy changed: `rerouted` where an expert past its quota was passed over,
-    `fewer_experts` where load cut the budget, else null.
+    `history_length` counts the events that were read; `engine_ms` is the engine's own time until it had the
+    list, 0 where there is none. `degraded` says what the expert policy changed: `rerouted` where an expert
+    past its quota was passed over, `fewer_experts` where load cut the budget, else null.
     """
 
     item_ids: list[str]

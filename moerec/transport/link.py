@@ -52,9 +52,10 @@ class Link(asyncio.Protocol):
     def shut_down(self) -> None:
         """The same from any thread: the other side sees the end, whatever this one is doing."""
         transport = self._transport
-        if transport is not None:
+        own = None if transport is None else transport.get_extra_info("socket")
+        if own is not None:
             with suppress(OSError):  # the loop has closed it meanwhile
-                shared = os.dup(transport.get_extra_info("socket").fileno())
+                shared = os.dup(own.fileno())
                 with socket.socket(fileno=shared) as twin:
                     twin.shutdown(socket.SHUT_RDWR)
 
@@ -102,7 +103,13 @@ class Link(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """As `asyncio.Protocol`."""
         self._transport = None
+        # Who receives often holds this link: two that hold each other have to be found as garbage.
+        self.received = _nothing
         self.ended.set_result(self._fault)
+
+
+def _nothing(_: bytes) -> None:
+    """Nobody receives any more."""
 
 
 async def connect_link(address: str, link: Link) -> None:

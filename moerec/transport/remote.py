@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -114,7 +115,10 @@ class RemoteEngineClient:
             return
         loop = asyncio.get_running_loop()
         if self._connection is None or self._connection.done():
-            self._connection = loop.create_task(self._stay_connected(), name="engine-connection")
+            # Nobody's request: whoever asks first would have their id in all its lines.
+            self._connection = loop.create_task(
+                self._stay_connected(), name="engine-connection", context=Context()
+            )
         deadline = loop.time() + timeout_s
         self._waiting.append(_Waiting(request, timeout_s, deadline, told))
         if self._departure is None:
@@ -135,7 +139,7 @@ class RemoteEngineClient:
         self._fail_everyone("The connection to the engine is closed.")
 
     def _set_alarm(self, at: float) -> None:
-        """One timer for all callers: one for each would cost more than their futures.
+        """One timer for all callers: one for each would cost as much as the rest of it.
 
         It is set for the first deadline of those who wait when it is set. Most of them have their replies
         by then, so it rings about once in a time limit.
