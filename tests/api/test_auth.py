@@ -196,3 +196,19 @@ def test_every_route_under_v1_has_its_right_and_no_other() -> None:
     paths = create_app(Settings.load()).openapi()["paths"]
     assert {path for path in paths if path.startswith("/v1")} == set(RIGHTS)
     assert set(RIGHTS.values()) <= set(SCOPES)
+
+
+def test_a_head_that_comes_again_is_known_until_its_token_expires(verifier: Counting) -> None:
+    """Nothing is looked up for it meanwhile; and from then on it is refused like any other."""
+    clock = Clock()
+    authenticator = Authenticator(verifier, token_needed=True, now=clock, most_tokens=1)
+    head = Head(header(f"Bearer {token('shop', ttl_s=100)}"))
+    assert authenticator.caller(head) is authenticator.caller(head)
+    caller(authenticator, header(f"Bearer {token('other')}"))
+    assert authenticator.caller(head).subject == "shop"
+    assert verifier.verified == 2, "forgotten by the memory, and known all the same"
+    clock.now_s += 200
+    with pytest.raises(TokenError, match="expired"):
+        authenticator.caller(head)
+    clock.now_s -= 200
+    assert authenticator.caller(head).subject == "shop"

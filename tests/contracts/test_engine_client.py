@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from moerec.errors import EngineUnavailableError
-from moerec.transport.client import EngineClient, Handler, LocalEngineClient
+from moerec.transport.client import EngineClient, Handler, LocalEngineClient, Outcome
 from moerec.transport.fleet import connect
 from moerec.transport.frames import (
     ErrorReply,
@@ -128,3 +128,37 @@ async def test_after_close_questions_are_refused(open_client: OpenClient) -> Non
         await client.close()
         with pytest.raises(EngineUnavailableError, match="closed"):
             await client.ask(InfoRequest(), 1.0)
+
+
+async def test_who_asks_by_a_call_is_told_once(open_client: OpenClient) -> None:
+    told: list[Outcome] = []
+    everybody = asyncio.Event()
+
+    def tell(outcome: Outcome) -> None:
+        told.append(outcome)
+        if len(told) == 3:
+            everybody.set()
+
+    async with open_client(toy) as client:
+        await client.ask(InfoRequest(), 5.0)
+        client.begin(RecommendRequest("ann", None, 1), 5.0, tell)
+        client.begin(EventPush("ann", "i", 5, 1, 1), 5.0, tell)
+        client.begin(InfoRequest(), 0.0, tell)
+        async with asyncio.timeout(5):
+            await everybody.wait()
+    client.begin(InfoRequest(), 5.0, told.append)
+    await asyncio.sleep(0.05)
+    kinds = sorted(type(outcome).__name__ for outcome in told)
+    assert kinds == ["EngineAwayError", "EngineTooSlowError", "EventReply", "ListReply"]
+
+
+async def test_a_surprise_of_who_is_told_is_nobody_elses(open_client: OpenClient) -> None:
+    """They share a frame, and what the engine says is told to one after the other."""
+
+    def surprising(_: Outcome) -> None:
+        raise ValueError("a fault of the caller's")
+
+    async with open_client(toy) as client:
+        client.begin(InfoRequest(), 5.0, surprising)
+        assert await client.ask(InfoRequest(), 5.0) == InfoReply("toy", 3, 0)
+        assert await client.ask(InfoRequest(), 5.0) == InfoReply("toy", 3, 0)

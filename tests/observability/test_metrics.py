@@ -42,3 +42,16 @@ def test_a_value_on_an_edge_counts_below_it() -> None:
     assert f'{name}_count{{route="/x"}} 3.0' in text
     assert f'{name}_sum{{route="/x"}} 99.15' in text
     assert 'moerec_requests_total{method="GET",route="/x",status="200"} 3.0' in text
+
+
+def test_experts_are_counted_one_by_one_however_they_come_together() -> None:
+    """Requests count sets of experts, of which there may be any number: not all of them are kept."""
+    own = Metrics()
+    for number in range(2 * metrics.MOST_SETS):
+        own.experts([[0, number + 1], [0]])
+    for _ in range(2):
+        lines = own.exposition({}).decode().splitlines()
+        counts = dict(line.split() for line in lines if line.startswith("moerec_expert_activ"))
+        assert counts['moerec_expert_activations_total{expert="0",layer="0"}'] == "8192.0"
+        assert counts['moerec_expert_activations_total{expert="0",layer="1"}'] == "8192.0"
+        assert counts['moerec_expert_activations_total{expert="77",layer="0"}'] == "1.0"
