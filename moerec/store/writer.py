@@ -13,9 +13,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context
 from dataclasses import dataclass
-from enum import Enum, auto
 from functools import partial
 from typing import Final
 
@@ -49,7 +49,7 @@ PAUSE_S: Final = 1.0
 """... for so long."""
 
 CHECKPOINT_EVENTS: Final = 1000
-"""Events committed by the event loop after which the thread makes a checkpoint."""
+"""Events committed by the event loop after which a checkpoint is made, in another thread."""
 
 
 Outcome = list[Appended] | StorageError
@@ -66,13 +66,6 @@ class _Batch:
     loop: asyncio.AbstractEventLoop
 
 
-class _Ask(Enum):
-    """What else the thread is asked for."""
-
-    CHECKPOINT = auto()
-    END = auto()
-
-
 class GroupCommitWriter:
     """Appends to a store; callers in event loops are told of the commit.
 
@@ -84,13 +77,16 @@ class GroupCommitWriter:
         self._store = store
         self._observe = observe
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Batch]] = {}
-        self._queue: queue.SimpleQueue[_Batch | _Ask] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._at_work = False  # the thread is
         self._paused_until = 0.0
         self._committed = 0.0
         self._slow = 0
         self._unchecked = 0
         self._closed = False
+        # Not the thread's own work: who has to wait for it already would wait for a checkpoint, too.
+        self._checkpoints = ThreadPoolExecutor(1, thread_name_prefix="event-checkpoints")
+        self._checkpoint_made: Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
         self._thread.start()
 
@@ -118,13 +114,14 @@ class GroupCommitWriter:
             loop.call_later(max(rest, 0), self._commit_gathered, loop, context=Context())
 
     def close(self) -> None:
-        """Writes what waits, then ends the thread. The store stays open."""
+        """Writes what waits, then ends the threads. The store stays open."""
         if not self._closed:
             self._closed = True
             for loop in list(self._gathered):
                 self._hand_over(self._gathered.pop(loop))
-            self._queue.put(_Ask.END)
+            self._queue.put(None)
             self._thread.join()
+            self._checkpoints.shutdown()
 
     def _commit_gathered(self, loop: asyncio.AbstractEventLoop) -> None:
         """Commits what came to the loop since the last commit, or hands it over."""
@@ -162,7 +159,8 @@ class GroupCommitWriter:
             self._unchecked += len(events)
             if self._unchecked >= CHECKPOINT_EVENTS:
                 self._unchecked = 0
-                self._queue.put(_Ask.CHECKPOINT)
+                if self._checkpoint_made is None or self._checkpoint_made.done():
+                    self._checkpoint_made = self._checkpoints.submit(self._checkpoint)
         return appended
 
     def _hand_over(self, group: list[_Batch]) -> None:
@@ -170,32 +168,27 @@ class GroupCommitWriter:
             self._queue.put(batch)
 
     def _run(self) -> None:
-        asked = self._queue.get()
-        while asked is not _Ask.END:
-            behind: _Ask | None = None
-            if isinstance(asked, _Batch):
-                self._at_work = True
-                group, behind = self._group(asked)
-                _announce(group, self._commit(group))
-                self._at_work = False
-            else:
-                self._checkpoint()
-            asked = behind or self._queue.get()
+        is_last = False
+        while not is_last and (first := self._queue.get()) is not None:
+            self._at_work = True
+            group, is_last = self._group(first)
+            _announce(group, self._commit(group))
+            self._at_work = False
 
-    def _group(self, first: _Batch) -> tuple[list[_Batch], _Ask | None]:
-        """The batches that wait now, and what was asked for behind them."""
+    def _group(self, first: _Batch) -> tuple[list[_Batch], bool]:
+        """The batches that wait now, and whether the end is behind them."""
         group = [first]
         size = len(first.events)
         while size < GROUP_LIMIT:
             try:
-                asked = self._queue.get_nowait()
+                batch = self._queue.get_nowait()
             except queue.Empty:
                 break
-            if isinstance(asked, _Ask):
-                return group, asked
-            group.append(asked)
-            size += len(asked.events)
-        return group, None
+            if batch is None:
+                return group, True
+            group.append(batch)
+            size += len(batch.events)
+        return group, False
 
     def _commit(self, group: list[_Batch]) -> list[Outcome]:
         try:

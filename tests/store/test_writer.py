@@ -85,6 +85,7 @@ class WatchedStore(SqlEventStore):
     slow = False
     fault: Exception | None = None
     checkpoint_fault: Exception | None = None
+    checkpoint_gate: threading.Event | None = None
 
     def append_at_once(self, events_in: Sequence[Event]) -> list[Appended] | None:
         if self.fault is not None:
@@ -103,6 +104,8 @@ class WatchedStore(SqlEventStore):
 
     def checkpoint(self) -> None:
         self.checkpoints += 1
+        if self.checkpoint_gate is not None:
+            self.checkpoint_gate.wait(20)
         if self.checkpoint_fault is not None:
             raise self.checkpoint_fault
         super().checkpoint()
@@ -395,3 +398,22 @@ def test_two_processes_write_at_once_without_a_hole(tmp_path: Path) -> None:
                 if one.event.event_id.startswith(process_name)
             ]
             assert times == list(range(40))
+
+
+async def test_nobody_waits_for_a_checkpoint(
+    watched: WatchedStore, writer: GroupCommitWriter
+) -> None:
+    """Whoever came in the moment before it began was handed to the thread that made it, and so were all who
+    came behind: they were answered when it was done."""
+    watched.checkpoint_gate = threading.Event()
+    number = 0
+    while watched.checkpoints == 0 or number % 5:
+        events = [event(f"{number}-{n}", f"u{n}") for n in range(ON_LOOP_LIMIT)]
+        await asyncio.wait_for(writer.append(events), 10)
+        number += 1
+    for n in range(2 * CHECKPOINT_EVENTS // ON_LOOP_LIMIT):
+        await asyncio.wait_for(
+            writer.append([event(f"more-{n}-{k}", f"u{k}") for k in range(ON_LOOP_LIMIT)]), 10
+        )
+    assert watched.checkpoints == 1, "others are asked for when it is done"
+    watched.checkpoint_gate.set()
