@@ -14,8 +14,8 @@ from moerec.types import Event
 RESET_TIMEOUT_MS: Final = 50
 """How long a checkpoint waits for readers, writers being locked out, until the log can begin anew."""
 
-LONG_LOG_PAGES: Final = 16_384
-"""A log of so many pages, 64 MiB, begins anew although events come all the time."""
+LONG_LOG_PAGES: Final = 65_536
+"""A log of so many pages, 256 MiB, begins anew although events come all the time, and wait for it."""
 
 WRITTEN: Final = "PRAGMA data_version"
 """Another number when another connection, of any process, has written."""
