@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from moerec.errors import EngineTooSlowError, EngineUnavailableError
+from moerec.transport.client import Handler
 from moerec.transport.frames import (
     FRAME_LIMIT,
     ErrorReply,
@@ -105,18 +106,23 @@ async def test_what_is_in_flight_fails_at_once_when_the_engine_dies(
     server.stop(0)
 
 
-async def test_an_engine_that_hangs_is_refused_quickly_until_it_answers_again(
-    address: str, client: RemoteEngineClient
-) -> None:
-    """Without the stall watch every request would wait out its deadline for as long as the engine hangs."""
-    release = threading.Event()
+def hanging_until(release: threading.Event) -> Handler:
+    """An engine that answers questions for lists from then on."""
 
     def hangs(requests: list[Request]) -> list[Reply]:
         if isinstance(requests[0], RecommendRequest):
             release.wait(10)
         return toy(requests)
 
-    server = serve(hangs, address)
+    return hangs
+
+
+async def test_an_engine_that_hangs_is_refused_quickly_until_it_answers_again(
+    address: str, client: RemoteEngineClient
+) -> None:
+    """Without the stall watch every request would wait out its deadline for as long as the engine hangs."""
+    release = threading.Event()
+    server = serve(hanging_until(release), address)
     await client.ask(InfoRequest(), 2.0)
     with pytest.raises(EngineUnavailableError, match="within"):
         await client.ask(RecommendRequest("u", None, 1), 0.05)
@@ -131,13 +137,7 @@ async def test_each_caller_gives_up_at_its_own_time(
 ) -> None:
     """One timer serves all callers: the next deadline may be before the one that it was set for."""
     release = threading.Event()
-
-    def hangs(requests: list[Request]) -> list[Reply]:
-        if isinstance(requests[0], RecommendRequest):
-            release.wait(10)
-        return toy(requests)
-
-    server = serve(hangs, address)
+    server = serve(hanging_until(release), address)
     await client.ask(InfoRequest(), 2.0)
     patient = asyncio.ensure_future(client.ask(RecommendRequest("u", None, 1), 30.0))
     await asyncio.sleep(0)
