@@ -105,7 +105,9 @@ def measure(bundle: Bundle, options: argparse.Namespace) -> dict[str, Any]:
     seen = [array("i", user.items.tolist()) for user in drawn]
     tastes, sample = tastes_of(model, drawn, options.batch), bundle.user_sample()
     begun, items = time.perf_counter(), model.item_vectors()
-    index = make_index(items, sample) if sample is not None else None
+    index = None
+    if sample is not None:
+        index = make_index(items, sample, model.transitions, model.config.temperature)
     made_s = time.perf_counter() - begun
     ways = {"exact": CompiledRetrieval(model, items)}
     if index is not None and len(index.centroids_CD):

@@ -7,7 +7,7 @@
     popular.json          the most frequent items of the training events, for the day the engine is away
     trained.safetensors   which events were trained on (`trained_on.py`)
     content.json          how the item file became features (`data/item_features.py`)
-    users.safetensors     vectors of some users, for the index of a large catalogue; older bundles have none
+    users.safetensors     some users as lists see them, for the index of a large catalogue; may be missing
 
 Written whole or not at all. Read without torch; a reader refuses a format it does not know, a file
 whose hash is wrong, and weights that are not numbers.
@@ -17,7 +17,7 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -88,6 +88,14 @@ class ItemList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     categories: list[list[str]]
 
 
+class UserSample(NamedTuple):
+    """Some users as lists see them: `vectors` [U, D] of length 1, and `recent` [U, R], the indexes of their
+    last items, newest first, 0 where there is none."""
+
+    vectors: NDArray[np.float16]
+    recent: NDArray[np.int32]
+
+
 class ContentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `content.json` holds: None for a model that knows ids alone."""
 
@@ -109,7 +117,7 @@ class BundleContents:
     metrics: dict[str, float]
     created: str
     content: FeatureRecipe | None = None
-    users: NDArray[np.float16] | None = None
+    users: UserSample | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +154,12 @@ class Bundle:
         arrays = _load_arrays(self.path / "trained.safetensors")
         return TrainedOn(arrays["users"], arrays["lengths"], arrays["digests"])
 
-    def user_sample(self) -> NDArray[np.float16] | None:
-        """Vectors of length 1 of some users, [U, D]; None in a bundle that has none."""
+    def user_sample(self) -> UserSample | None:
+        """Some users; None in a bundle that has none."""
         if USERS not in self.manifest.files:
             return None
-        vectors: NDArray[np.float16] = _load_arrays(self.path / USERS)["vectors"]
-        return vectors
+        arrays = _load_arrays(self.path / USERS)
+        return UserSample(arrays["vectors"], arrays["recent"]) if "recent" in arrays else None
 
 
 def write_bundle(path: Path, contents: BundleContents, *, replace: bool = False) -> Bundle:
@@ -172,7 +180,7 @@ def write_bundle(path: Path, contents: BundleContents, *, replace: bool = False)
         )
         (folder / "content.json").write_bytes(_json(ContentFile(contents.content)))
         if contents.users is not None:
-            save_file({"vectors": contents.users}, folder / USERS)
+            save_file(contents.users._asdict(), folder / USERS)
         (folder / "manifest.json").write_bytes(_json(_manifest(folder, contents)))
     return read_bundle(path)
 

@@ -10,10 +10,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from moerec.artifacts.bundle import Bundle
+from moerec.artifacts.bundle import Bundle, UserSample
 from moerec.engine.counters import Counters
 from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder, is_streamable
 from moerec.engine.index import make_index
@@ -110,13 +109,16 @@ class Engine:
         self._lock = threading.Lock()
 
     def _parts(
-        self, slots: int, stored: StoredType, users: NDArray[np.float16] | None
+        self, slots: int, stored: StoredType, users: UserSample | None
     ) -> tuple[Encoder, Retrieval]:
         """The compiled ones where they can run, else the model's own code."""
         if self._device.type != "cpu":
             replayed = ReplayEncoder(self._model, self._items, self._counters)
             return replayed, TorchRetrieval(self._model, self._items)
-        index = make_index(self._items, users) if users is not None else None
+        index = None
+        if users is not None:
+            table, temperature = self._model.transitions, self._model.config.temperature
+            index = make_index(self._items, users, table, temperature)
         retrieval = CompiledRetrieval(self._model, self._items, index)
         if not is_streamable(self._model.config):
             return ReplayEncoder(self._model, self._items, self._counters), retrieval

@@ -3,21 +3,23 @@
 Items that lie near each other are a cell. A list reads the cells whose centroid, with what an item of the
 cell is nearer than it at most, comes up to the last place of the list so far: a user with clear tastes
 reads a few, one who could like anything reads many. How far a cell reaches is a multiple of the spread of
-its items as users see them; the multiple is measured when the index is made, on users who took no part in
-it. Where users would have to read too much, there are no cells and all items are read.
+its items as users see them; the multiple is measured when the index is made, on lists of users who took no
+part in it. Where users would have to read too much, there are no cells and all items are read.
 
-Letters: V items, D width, U users, C cells.
+Letters: V items, D width, U users, C cells, R last items of a history, n places of a list.
 """
 
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from moerec.artifacts.bundle import UserSample
 from moerec.engine.kernels.nearby import Index
+from moerec.models.recommender import take_out
+from moerec.models.transitions import Transitions
 
 LEAST_ITEMS: Final = 20_000
 """Below, reading all of them is faster."""
@@ -29,8 +31,8 @@ LEARNED_A_CELL: Final = 20
 """So many items on the mean are enough to place a cell's centroid."""
 
 LENGTH: Final = 10
-RECALL: Final = 0.99
-"""Of the exact nearest `LENGTH`, with nothing left out: what the cells reach far enough for. Longer lists,
+RECALL: Final = 0.995
+"""Of the exact lists of `LENGTH` without the last items: what the cells reach far enough for. Longer lists,
 and those that leave out what is near, are held against less near items, so that they read more."""
 
 HEAD: Final = 2
@@ -47,6 +49,7 @@ ITEM_COST: Final = 2.0
 CHECKED: Final = 512
 ROUNDS: Final = 4
 AT_ONCE: Final = 8_192
+SCORES_AT_ONCE: Final = 8_000_000
 
 
 def no_index(dim: int) -> Index:
@@ -65,14 +68,20 @@ def no_index(dim: int) -> Index:
 
 
 @torch.inference_mode()
-def make_index(items_VD: Tensor, users_UD: NDArray[np.floating[Any]], seed: int = 0) -> Index:
-    """An index of `items_VD` (row 0 is padding) for users like `users_UD`, vectors of length 1.
+def make_index(
+    items_VD: Tensor,
+    sample: UserSample,
+    transitions: Transitions,
+    temperature: float,
+    seed: int = 0,
+) -> Index:
+    """An index of `items_VD` (row 0 is padding) for users like those of the `sample`.
 
     `no_index` for a small catalogue, few users, or where too much of the catalogue would have to be read.
     """
-    order = np.random.default_rng(seed).permutation(len(users_UD))
-    users = torch.from_numpy(users_UD[order].astype(np.float32))
-    checked, learned = users[:CHECKED], users[CHECKED:]
+    order = np.random.default_rng(seed).permutation(len(sample.vectors))
+    users, recent = (torch.from_numpy(each[order]) for each in sample)
+    checked, learned = users[:CHECKED].float(), users[CHECKED:].float()
     if len(items_VD) <= LEAST_ITEMS or not len(learned) or items_VD.shape[1] < 4 * HEAD:
         return no_index(items_VD.shape[1])
     vectors_VD = items_VD[1:].float().contiguous()
@@ -81,9 +90,9 @@ def make_index(items_VD: Tensor, users_UD: NDArray[np.floating[Any]], seed: int 
     sizes_C = torch.bincount(cell_V, minlength=len(cells_C))
     means_CD = _sums(vectors_VD, cell_V, sizes_C) / sizes_C[:, None]
     deviations_C = _deviations(vectors_VD, means_CD, cell_V, sizes_C, learned)
-    last_U, wanted_Un = _best(vectors_VD, checked)
-    reach_UC = checked @ means_CD.T - last_U[:, None]
-    multiple = _multiple(reach_UC, deviations_C, cell_V[wanted_Un], sizes_C)
+    exact = _exact_lists(items_VD.float(), checked, recent[:CHECKED], transitions, temperature)
+    cells_Un = cell_V[exact.items_Un - 1]
+    multiple = _multiple(exact, cells_Un, checked @ means_CD.T, deviations_C, sizes_C, temperature)
     if multiple is None:
         return no_index(items_VD.shape[1])
     order_V = cell_V.argsort(stable=True)
@@ -92,7 +101,7 @@ def make_index(items_VD: Tensor, users_UD: NDArray[np.floating[Any]], seed: int 
     step = heads_VH.abs().max().item() / 127
     codes_VH = (heads_VH / step).round().to(torch.int8)
     rests_V = _across(vectors_VD[order_V], heads_VH)
-    share = _share(vectors_VD[wanted_Un], axes_DH, checked)
+    share = _share(items_VD.float()[exact.nearest_Un], axes_DH, checked)
     return Index(
         means_CD.numpy(),
         (multiple * deviations_C).numpy(),
@@ -176,27 +185,59 @@ def _deviations(
     return (sums_C / sizes_C).sqrt()
 
 
+class _ExactLists(NamedTuple):
+    """Lists of U users: the score of the last place; the items, and what the table adds to their odds
+    (`moerec.models.transitions`); and the items whose vectors are nearest."""
+
+    last_U: Tensor
+    items_Un: Tensor
+    raised_Un: Tensor
+    nearest_Un: Tensor
+
+
 def _multiple(
-    reach_UC: Tensor, deviations_C: Tensor, cells_Un: Tensor, sizes_C: Tensor
+    exact: _ExactLists,
+    cells_Un: Tensor,
+    cosines_UC: Tensor,
+    deviations_C: Tensor,
+    sizes_C: Tensor,
+    temperature: float,
 ) -> float | None:
     """The least multiple of the deviations that gives `RECALL` to the users.
 
-    `reach_UC` is how much nearer the centroids are than the last item wanted, `cells_Un` where the wanted
-    ones lie. None if no multiple does, or if reading everything costs less.
+    `cells_Un` is where the lists' items lie, and `cosines_UC` how near the centroids are. None if no multiple
+    does, or if reading everything costs less.
     """
+    last_U1 = exact.last_U[:, None]
     for multiple in MULTIPLES:
-        read_UC = reach_UC + multiple * deviations_C >= 0
-        if read_UC.gather(1, cells_Un).float().mean() >= RECALL:
-            items = (read_UC.float() @ sizes_C.float()).mean().item()
+        reach_UC = cosines_UC + multiple * deviations_C
+        odds_Un = torch.exp(reach_UC.gather(1, cells_Un) / temperature) + exact.raised_Un
+        if (temperature * odds_Un.log() >= last_U1).float().mean() >= RECALL:
+            items = ((reach_UC >= last_U1).float() @ sizes_C.float()).mean().item()
             cost = len(sizes_C) + ITEM_COST * items
             return multiple if cost < sizes_C.sum() else None
     return None
 
 
-def _best(vectors_VD: Tensor, users_UD: Tensor) -> tuple[Tensor, Tensor]:
-    """The cosine of the last of the `LENGTH` items nearest to each user [U], and their places [U, n]."""
-    best = [(part_uD @ vectors_VD.T).topk(LENGTH, dim=1) for part_uD in torch.split(users_UD, 64)]
-    return (
-        torch.cat([each.values[:, -1] for each in best]),
-        torch.cat([each.indices for each in best]),
-    )
+def _exact_lists(
+    items_VD: Tensor,
+    users_UD: Tensor,
+    recent_UR: Tensor,
+    transitions: Transitions,
+    temperature: float,
+) -> _ExactLists:
+    """What reading everything gives, without the last items."""
+    rows = max(SCORES_AT_ONCE // len(items_VD), 1)
+    found = []
+    parts = (torch.split(each, rows) for each in (users_UD, recent_UR))
+    for users_uD, recent_uR in zip(*parts, strict=True):
+        cosines_uV = users_uD @ items_VD.T
+        scores_uV = transitions.mix(cosines_uV, recent_uR, temperature).clone()
+        take_out(scores_uV, recent_uR.tolist())
+        scores_uV[:, 0] = cosines_uV[:, 0] = -torch.inf
+        best = scores_uV.topk(LENGTH, dim=1)
+        raised_uV = transitions.weight * transitions.chance(recent_uR)
+        nearest_un = cosines_uV.topk(LENGTH, dim=1).indices
+        raised_un = raised_uV.gather(1, best.indices)
+        found.append(_ExactLists(best.values[:, -1], best.indices, raised_un, nearest_un))
+    return _ExactLists(*map(torch.cat, zip(*found, strict=True)))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from moerec.artifacts.bundle import UserSample
 from moerec.data.sequences import Histories
 from moerec.data.split import HoldOut
 from moerec.evaluation.evaluate import Cases, cases, evaluate
@@ -49,12 +50,12 @@ UNVALIDATED_SHARE: Final = 0.3
 @dataclass(frozen=True, slots=True)
 class Finished:
     """What goes into the bundle: configuration, weights, the figures that were measured on the way, and
-    vectors [U, D] of at most `SAMPLED_USERS` users."""
+    at most `SAMPLED_USERS` users."""
 
     config: ModelConfig
     weights: dict[str, NDArray[Any]]
     metrics: dict[str, float]
-    users: NDArray[np.float16]
+    users: UserSample
 
 
 def finish(
@@ -83,7 +84,7 @@ def finish(
     everybody = _newest_trained(histories, held, seed) if held_out is None else held_out
     calibrate_margins(model, everybody)
     answers = list(encoded(model, everybody.histories))
-    sampled = np.concatenate([users.vectors.float().cpu().numpy() for users, _ in answers])
+    sampled = _some_of(answers, seed)
     deciding = everybody
     if len(everybody) > (most := calibration_users(config.items)):
         deciding = everybody.some(np.arange(most))
@@ -107,7 +108,7 @@ def finish(
     if ranks is not None:
         metrics |= {"validation_ndcg@10": ndcg(ranks, 10), "validation_hr@10": hit_rate(ranks, 10)}
     weights = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
-    return Finished(model.config, weights, metrics, _some_of(sampled, seed))
+    return Finished(model.config, weights, metrics, sampled)
 
 
 def calibration_users(items: int) -> int:
@@ -119,9 +120,11 @@ def calibration_users(items: int) -> int:
     return min(CALIBRATION_USERS, max(FEWEST_CALIBRATION_USERS, CALIBRATION_SCORES // items))
 
 
-def _some_of(vectors_UD: NDArray[np.float32], seed: int) -> NDArray[np.float16]:
+def _some_of(answers: Encoded, seed: int) -> UserSample:
+    vectors_UD = torch.cat([users.vectors for users, _ in answers]).half().cpu().numpy()
+    recent_UR = torch.cat([users.recent for users, _ in answers]).int().cpu().numpy()
     chosen = np.random.default_rng(seed).permutation(len(vectors_UD))[:SAMPLED_USERS]
-    return vectors_UD[chosen].astype(np.float16)
+    return UserSample(vectors_UD[chosen], recent_UR[chosen])
 
 
 def sampled_cases(histories: Histories, held: HoldOut, limit: int, seed: int) -> Cases | None:

@@ -42,7 +42,6 @@ def test_what_is_read_is_what_was_written(bundle: Bundle) -> None:
 
 
 def test_a_bundle_without_a_sample_of_users_is_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
-    """Those of before had none."""
     assert bundle.user_sample() is None
     assert copy_bundle(bundle, tmp_path / "copy").user_sample() is None
 

@@ -7,10 +7,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from moerec.engine.index import LEAST_ITEMS, LENGTH, RECALL, make_index
+from moerec.artifacts.bundle import UserSample
+from moerec.engine import index
+from moerec.engine.index import LEAST_ITEMS, LENGTH, RECALL
 from moerec.engine.kernels.nearby import Index
+from moerec.models.config import LAST_ITEMS
+from moerec.models.transitions import Transitions
 
 DIM = 16
+TEMPERATURE = 0.05
 
 
 def catalogue(items: int, users: int) -> tuple[Tensor, Tensor]:
@@ -27,6 +32,23 @@ def catalogue(items: int, users: int) -> tuple[Tensor, Tensor]:
     )
 
 
+def make_index(
+    items: Tensor, users: Tensor, recent: Tensor | None = None, neighbors: int = 0
+) -> Index:
+    """For users with the last items `recent`, if any, each followed by the next ones by number."""
+    table = Transitions(len(items) - 1, neighbors)
+    if recent is None:
+        recent = torch.zeros(len(users), LAST_ITEMS, dtype=torch.int64)
+    if neighbors:
+        table.neighbors[1:-neighbors] = torch.arange(1, len(items) - neighbors)[
+            :, None
+        ] + torch.arange(1, neighbors + 1)
+        table.chances[1:-neighbors] = 1 / neighbors
+        table.weight.fill_(1e9)
+    sample = UserSample(users.numpy().astype(np.float16), recent.int().numpy())
+    return index.make_index(items, sample, table, TEMPERATURE)
+
+
 def looked_at(made: Index, user: Tensor, last: float) -> NDArray[np.int32]:
     """The items of the cells that may hold one that is nearer than `last`."""
     reach = made.centroids_CD @ user.numpy() + made.spreads_C
@@ -37,7 +59,7 @@ def looked_at(made: Index, user: Tensor, last: float) -> NDArray[np.int32]:
 
 def test_users_who_were_not_there_find_what_they_would_find_everywhere() -> None:
     items, users = catalogue(LEAST_ITEMS + 5_000, 4_000)
-    made = make_index(items, users[:3_500].numpy())
+    made = make_index(items, users[:3_500])
     assert len(made.centroids_CD) > 100
     found, read = 0.0, 0
     for user in users[3_500:]:
@@ -51,7 +73,7 @@ def test_users_who_were_not_there_find_what_they_would_find_everywhere() -> None
 
 def test_each_item_is_in_one_cell_with_its_own_vector() -> None:
     items, users = catalogue(LEAST_ITEMS + 5_000, 1_500)
-    made = make_index(items, users.numpy())
+    made = make_index(items, users)
     assert np.array_equal(np.sort(made.items_V), np.arange(1, len(items)))
     assert made.ends_C[-1] == len(items) - 1
     assert (np.diff(made.ends_C) > 0).all()
@@ -67,7 +89,7 @@ def test_each_item_is_in_one_cell_with_its_own_vector() -> None:
 
 def test_the_same_input_gives_the_same_index() -> None:
     items, users = catalogue(LEAST_ITEMS + 1, 1_500)
-    one, other = (make_index(items, users.numpy()) for _ in range(2))
+    one, other = (make_index(items, users) for _ in range(2))
     assert np.array_equal(one.items_V, other.items_V)
     assert np.array_equal(one.centroids_CD, other.centroids_CD)
 
@@ -75,13 +97,39 @@ def test_the_same_input_gives_the_same_index() -> None:
 @pytest.mark.parametrize(("items", "users"), [(1_000, 2_000), (LEAST_ITEMS + 1, 512), (30_000, 0)])
 def test_a_small_catalogue_or_few_users_have_no_index(items: int, users: int) -> None:
     vectors, sample = catalogue(items, users)
-    made = make_index(vectors, sample.numpy())
+    made = make_index(vectors, sample)
     assert made.centroids_CD.shape == (0, DIM)
+
+
+def everywhere() -> tuple[Tensor, Tensor]:
+    """Items and users without any order."""
+    torch.manual_seed(0)
+    items = normalize(torch.randn(LEAST_ITEMS + 1, 64), dim=1)
+    items[0] = 0
+    return items, normalize(torch.randn(2_000, 64), dim=1)
 
 
 def test_users_who_are_everywhere_have_no_index() -> None:
     """No cell says anything about a user in 64 dimensions: nearly all of them would have to be read."""
-    torch.manual_seed(0)
-    items = normalize(torch.randn(LEAST_ITEMS + 1, 64), dim=1)
-    users = normalize(torch.randn(2_000, 64), dim=1)
-    assert len(make_index(items, users.numpy()).centroids_CD) == 0
+    items, users = everywhere()
+    assert len(make_index(items, users).centroids_CD) == 0
+
+
+def test_items_without_any_order_have_an_index_where_lists_are_what_follows() -> None:
+    """A million items that were met twice each lie anywhere, and an engine read all of them for each list:
+    cells had to reach for the nearest vectors, though lists were full of followers nobody had to search."""
+    items, users = everywhere()
+    recent = torch.randint(1, LEAST_ITEMS - 50, (len(users), LAST_ITEMS))
+    made = make_index(items, users, recent, neighbors=20)
+    assert len(made.centroids_CD) > 100
+
+
+def test_cells_reach_for_the_followers_in_them() -> None:
+    """A follower whose cell does not come up to the list's last place is passed over: so the cells reach far
+    enough for followers that their vectors have brought into the list."""
+    items, users = everywhere()
+    recent = torch.randint(1, LEAST_ITEMS - 2_100, (len(users), LAST_ITEMS))
+    # A thousand followers that are equally likely: the nearest of them are the list.
+    made = make_index(items, users, recent[:, :1].repeat(1, LAST_ITEMS), neighbors=1_000)
+    few = make_index(items, users, recent, neighbors=5)
+    assert made.spreads_C.mean() > few.spreads_C.mean()

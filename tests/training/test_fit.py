@@ -21,6 +21,7 @@ from moerec.data.interactions import from_frame
 from moerec.data.items import ItemTable
 from moerec.errors import ArtifactError, DataError, StorageError, UsageError
 from moerec.evaluation.report import evaluate_bundle
+from moerec.models.config import LAST_ITEMS
 from moerec.models.loading import load_model
 from moerec.training.fit import FitOptions, Unfinished, fit_bundle
 from moerec.training.interrupt import TrainingInterrupted
@@ -83,11 +84,14 @@ def test_the_bundle_shows_where_users_are(tmp_path: Path, fit_all: bool) -> None
     bundle = fit_bundle(LOG, tmp_path / "bundle", options=replace(QUICK, fit_all=fit_all))
     users = bundle.user_sample()
     assert users is not None
-    assert users.shape[1] == bundle.config["dim"]
-    assert np.linalg.norm(users.astype(np.float32), axis=1) == pytest.approx(1, abs=1e-3)
+    assert users.vectors.shape[1] == bundle.config["dim"]
+    assert np.linalg.norm(users.vectors.astype(np.float32), axis=1) == pytest.approx(1, abs=1e-3)
+    assert users.recent.shape == (len(users.vectors), LAST_ITEMS)
+    assert (users.recent[:, 0] > 0).all()
+    assert users.recent.max() <= len(bundle.id_map)
     copied = copy_bundle(bundle, tmp_path / "copy").user_sample()
     assert copied is not None
-    assert np.array_equal(copied, users)
+    assert all(np.array_equal(one, other) for one, other in zip(copied, users, strict=True))
     (bundle.path / "users.safetensors").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"users\.safetensors"):
         read_bundle(bundle.path)
