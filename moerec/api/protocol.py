@@ -71,11 +71,32 @@ class _Plain:
         self.own_id = own_id or new_id()
 
 
-class _Known(NamedTuple):
+class _KnownGet(NamedTuple):
     """What stood behind the first line of a plain GET, as bytes and as its head."""
 
     rest: bytes
     head: Head
+
+    def asked(self, data: bytes) -> Asked | None:
+        """What another request with the same headers asks for."""
+        if not data.endswith(self.rest):
+            return None
+        return of_line(data, len(data) - len(self.rest))
+
+
+class _KnownPost(NamedTuple):
+    """What stood before the body of a plain POST, its length too, and how long the whole of it was."""
+
+    start: bytes
+    size: int
+    url: bytes
+    head: Head
+
+    def asked(self, data: bytes) -> Asked | None:
+        """As `_KnownGet.asked`."""
+        if len(data) != self.size or not data.startswith(self.start):
+            return None
+        return BODIES[self.url](data[len(self.start) :])
 
 
 class FrontDoor(HttpToolsProtocol):
@@ -100,41 +121,41 @@ class FrontDoor(HttpToolsProtocol):
         self._idle_since = math.inf
         self._is_between = True
         self._begun = 0
-        self._repeated: _Known | None = None
+        self._known_get: _KnownGet | None = None
+        self._known_post: _KnownPost | None = None
         self._usual: tuple[object, bytes] = (None, b"")
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come. A list that is asked for with the same headers as the last one, byte for byte, is
-        not parsed again."""
-        known = self._repeated
-        if (
-            known is not None
-            and self._is_between
-            and data.endswith(known.rest)
-            and self._repeat(data, known)
-        ):
+        """Bytes have come. A plain request with the same headers as the last one, byte for byte, is not
+        parsed again."""
+        known = self._known_get if data[:1] == b"G" else self._known_post
+        if known is not None and self._is_between and self._repeat(data, known):
             return
         was_between, self._begun = self._is_between, 0
         super().data_received(data)
         self._idle_since = self.loop.time()
-        if (
-            was_between
-            and self._is_between
-            and self._begun == 1
-            and data[:4] == b"GET "
-            and len(data) <= LONGEST_KNOWN
-        ):
+        if was_between and self._is_between and self._begun == 1 and len(data) <= LONGEST_KNOWN:
             # The one request in it ended where the data did: its head can be recognised.
-            plain: object = self.cycle
-            if type(plain) is _Plain and plain.keep_alive and plain.is_own:
-                self._repeated = _Known(data[data.index(b"\r\n") :], Head(self.headers))
+            self._remember(data)
 
-    def _repeat(self, data: bytes, known: _Known) -> bool:
-        """Takes the request if it is a plain GET behind which nothing else comes."""
-        asked = of_line(data, len(data) - len(known.rest))
+    def _remember(self, data: bytes) -> None:
+        plain: object = self.cycle
+        if type(plain) is not _Plain or not (plain.keep_alive and plain.is_own):
+            return
+        head = Head(self.headers)
+        # Empty lines may come before a request: those are not repeated.
+        if plain.is_get and data.startswith(b"GET "):
+            self._known_get = _KnownGet(data[data.index(b"\r\n") :], head)
+        elif data.startswith(b"POST "):
+            start = data[: len(data) - len(plain.body)]
+            self._known_post = _KnownPost(start, len(data), self.url, head)
+
+    def _repeat(self, data: bytes, known: _KnownGet | _KnownPost) -> bool:
+        """Takes the request if it is a plain one behind which nothing else comes."""
+        asked = known.asked(data)
         if asked is None or not self._is_free() or not self._short_way.suits(asked):
             return False
-        plain = _Plain("", is_get=True, keep_alive=True)
+        plain = _Plain("", is_get=type(known) is _KnownGet, keep_alive=True)
         plain.more_body = False
         self.cycle = plain  # type: ignore[assignment]
         self._begin(plain, asked, known.head)

@@ -14,7 +14,7 @@ import pytest
 from moerec.api.main import create_app
 from moerec.settings import Settings
 from moerec.transport.client import LocalEngineClient
-from moerec.transport.frames import RecommendRequest
+from moerec.transport.frames import EventPush, RecommendRequest
 from tests.api.toy import ToyEngine, running, toy_bundle, toy_gateway
 
 LIST = b"GET /v1/users/ann/recommendations?k=2 HTTP/1.1\r\nHost: x\r\n"
@@ -116,6 +116,41 @@ def test_a_head_that_is_known_is_recognised_where_a_request_begins_and_nowhere_e
     wire.send(LIST.replace(b"ann", b"a b") + END)
     ((status, _, _),) = wire.answers(1)
     assert status == 400
+
+
+def test_events_with_a_known_head_are_told_apart_by_their_bodies(
+    wire: Wire, engine: ToyEngine
+) -> None:
+    """Whatever else comes behind the same bytes: a fault, another length, less than all, or more."""
+    asked = len(engine.asked)
+    for number in (1, 2, 3):
+        wire.send(event(number))
+        assert [status for status, _, _ in wire.answers(1)] == [202]
+    broken = event(4).replace(b"}", b"]")
+    wire.send(broken)
+    ((status, _, answer),) = wire.answers(1)
+    assert (status, b"this is not JSON" in answer) == (422, True)
+    wire.send(event(10))
+    wire.send(event(5)[:-3])
+    time.sleep(0.05)
+    wire.send(event(5)[-3:] + event(6) + LIST + END)
+    assert [status for status, _, _ in wire.answers(4)] == [202, 202, 202, 200]
+    wire.send(event(7).replace(b"/events", b"/nowhere"))
+    assert [status for status, _, _ in wire.answers(1)] == [404]
+    pushed = [each.item_id for each in engine.asked[asked:] if isinstance(each, EventPush)]
+    assert pushed == ["i1", "i2", "i3", "i10", "i5", "i6"]
+
+
+def test_lists_by_body_are_told_apart_from_events(wire: Wire, engine: ToyEngine) -> None:
+    asked, body = len(engine.asked), b'{"user_id": "ann", "k": 4}'
+    query = b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    query += b"Content-Length: %d\r\n\r\n" % len(body) + body
+    for request in (query, event(1), query, query.replace(b"4}", b"3}"), event(2), event(3)):
+        wire.send(request)
+        ((status, _, _),) = wire.answers(1)
+        assert status in (200, 202)
+    lists = [each.k for each in engine.asked[asked:] if isinstance(each, RecommendRequest)]
+    assert lists == [4, 4, 3]
 
 
 def test_a_known_head_behind_a_request_under_way_waits_for_its_turn(
