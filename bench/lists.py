@@ -1,12 +1,12 @@
 """What a list costs, and whether the index finds what a full search finds.
 
-    python bench/lists.py LOG BUNDLE [--users 2000] [--batch 20] [--repeats 5] [--json FILE]
+    python bench/lists.py LOG BUNDLE [--k 10] [--users 2000] [--batch 20] [--repeats 5] [--json FILE]
 
 Users are drawn from LOG; their whole histories lead to their vectors, and are left out of their lists. For a
 bundle of `moerec bench serving`, LOG is the word `synthetic`: users of the same world, with 5 to 50 events.
-Lists of ten, made by reading all items and through the index that an engine would make of the bundle, batch
+Lists of `--k`, made by reading all items and through the index that an engine would make of the bundle, batch
 by batch in turns; one thread, processor time (median over the batches, and the batch that nine of ten are
-faster than), and the share of the exact ten that the index finds. Where the engine would have no index,
+faster than), and the share of the exact lists that the index finds. Where the engine would have no index,
 that is said.
 """
 
@@ -38,7 +38,6 @@ from moerec.loadtest.synthetic import World, lengths, times
 from moerec.models.loading import load_model
 from moerec.models.recommender import MoERecommender
 
-K = 10
 FEWEST_EVENTS, MOST_EVENTS = 5, 50
 """Of a synthetic user."""
 
@@ -85,11 +84,11 @@ def tastes_of(model: MoERecommender, users: Sequence[Drawn], batch: int) -> list
 
 
 def timed(
-    retrieval: Retrieval, tastes: list[Taste], seen: list["array[int]"]
+    retrieval: Retrieval, tastes: list[Taste], seen: list["array[int]"], k: int
 ) -> tuple[list[List], float]:
     """Lists, and the processor time of one in microseconds."""
     start = time.thread_time()
-    found = retrieval.lists(tastes, seen, [K] * len(tastes))
+    found = retrieval.lists(tastes, seen, [k] * len(tastes))
     return found, 1e6 * (time.thread_time() - start) / len(tastes)
 
 
@@ -118,7 +117,7 @@ def measure(bundle: Bundle, options: argparse.Namespace) -> dict[str, Any]:
         for first in range(0, len(tastes), options.batch):
             span, found = slice(first, first + options.batch), {}
             for name, retrieval in ways.items():
-                found[name], spent = timed(retrieval, tastes[span], seen[span])
+                found[name], spent = timed(retrieval, tastes[span], seen[span], options.k)
                 spent_us[name].append(spent)
             if not turn and "index" in found:
                 pairs = zip(found["index"], found["exact"], strict=True)
@@ -130,7 +129,7 @@ def measure(bundle: Bundle, options: argparse.Namespace) -> dict[str, Any]:
         figures |= {f"{name}_us": statistics.median(each)}
         figures |= {f"{name}_p90_us": statistics.quantiles(each, n=10)[-1]}
     if index is not None and "index" in ways:
-        figures |= {"recall@10": statistics.mean(shares), "made_s": made_s}
+        figures |= {f"recall@{options.k}": statistics.mean(shares), "made_s": made_s}
         figures |= {"cells": len(index.centroids_CD)}
         figures |= {"index_mib": sum(each.nbytes for each in index) / 2**20}
     return figures
@@ -141,6 +140,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("log", metavar="LOG", type=Path, help="or the word synthetic")
     parser.add_argument("bundle", metavar="BUNDLE")
+    parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--users", type=int, default=2_000)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=5)
