@@ -11,6 +11,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress, repeat
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -46,11 +47,22 @@ class Past:
     @classmethod
     def of(cls, events: Iterable[PastEvent], limit: int) -> Self:
         """The newest of some events."""
-        past, newest = cls(limit), list(events)[-limit:]
-        past._items = array("i", [event.item for event in newest])
-        past._times = array("q", [event.timestamp_ms for event in newest])
-        past._values = array("f", [event.value for event in newest])
-        past.length = len(newest)
+        newest = list(events)[-limit:]
+        return cls.of_columns(
+            array("i", [event.item for event in newest]),
+            array("q", [event.timestamp_ms for event in newest]),
+            array("f", [event.value for event in newest]),
+            limit,
+        )
+
+    @classmethod
+    def of_columns(
+        cls, items: "array[int]", times: "array[int]", values: "array[float]", limit: int
+    ) -> Self:
+        """The newest of some events, given as what `items`, `times` and `values` return."""
+        past = cls(limit)
+        past._items, past._times, past._values = items[-limit:], times[-limit:], values[-limit:]
+        past.length = len(past._items)
         return past
 
     def append(self, event: PastEvent) -> None:
@@ -291,17 +303,24 @@ class HotUsers:
         all_there = len(rows) < self._reach
         if not all_there:
             rows = self._enough(user_id, rows)
-        known = [
-            PastEvent(index, row.timestamp_ms, math.nan if row.value is None else row.value)
-            for row in rows
-            if (index := self._indexes.get(row.item_id, PADDING)) != PADDING
-        ]
-        state = UserState(Past.of(known, self._reach), looked_at=asked_at)
+        # Column by column: an object for each event costs as much as the model's work on it.
+        ids, times, values, numbers = zip(*rows, strict=True) if rows else ((), (), (), ())
+        indexes = list(map(self._indexes.get, ids, repeat(PADDING)))
+        known = array("i", filter(None, indexes))
+        past = Past.of_columns(
+            known,
+            array("q", compress(times, indexes)),
+            array(
+                "f", [math.nan if value is None else value for value in compress(values, indexes)]
+            ),
+            self._reach,
+        )
+        state = UserState(past, looked_at=asked_at)
         if rows:
-            state.last_number = max(row.user_number for row in rows)
-            state.last_timestamp_ms = rows[-1].timestamp_ms
+            state.last_number = max(numbers)
+            state.last_timestamp_ms = times[-1]
         if all_there:
-            state.seen = array("i", [event.item for event in known])
+            state.seen = known
         else:
             seen = (self._indexes.get(item, PADDING) for item in self._seen(user_id))
             state.seen = array("i", [item for item in seen if item != PADDING])

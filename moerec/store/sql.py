@@ -178,7 +178,7 @@ class SqlEventStore:
             try:
                 for user_id in user_ids:
                     rows = cursor.execute(self._past, (user_id,)).fetchmany(limit)
-                    found.append([PastRow._make(row) for row in reversed(rows)])
+                    found.append(list(map(PastRow._make, reversed(rows))))
             finally:
                 cursor.close()
         return found

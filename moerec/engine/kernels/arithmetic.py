@@ -137,18 +137,18 @@ def store(x_D: Floats, stored_D: NDArray[Any]) -> np.float32:
 
 
 @compiled
-def look(query_D: Floats, keys_DP: NDArray[Any], products_HP: Floats) -> None:
-    """products = query . key for every head and place. C is a multiple of 4."""
-    H, P = products_HP.shape
+def look(query_D: Floats, keys_DP: NDArray[Any], products_HP: Floats, filled: int) -> None:
+    """products = query . key for every head and the first `filled` places. C is a multiple of 4."""
+    H = len(products_HP)
     C = keys_DP.shape[0] // H
     for head in range(H):
         products_P = products_HP[head]
-        for place in range(P):
+        for place in range(filled):
             products_P[place] = 0.0
         for term in range(head * C, head * C + C, 4):
             q0, q1, q2, q3 = query_D[term], query_D[term + 1], query_D[term + 2], query_D[term + 3]
             k0, k1, k2, k3 = keys_DP[term], keys_DP[term + 1], keys_DP[term + 2], keys_DP[term + 3]
-            for place in range(P):
+            for place in range(filled):
                 products_P[place] += (
                     q0 * np.float32(k0[place])
                     + q1 * np.float32(k1[place])
@@ -173,16 +173,16 @@ def softmax(x_P: Floats) -> None:
 
 
 @compiled
-def blend(weights_HP: Floats, values_PD: NDArray[Any], mixed_D: Floats) -> None:
-    """mixed = sum over the places of weight * value, head by head. P is a multiple of 4."""
-    H, P = weights_HP.shape
+def blend(weights_HP: Floats, values_PD: NDArray[Any], mixed_D: Floats, filled: int) -> None:
+    """mixed = sum over the first `filled` places, a multiple of 4, of weight * value, head by head."""
+    H = len(weights_HP)
     C = len(mixed_D) // H
     for head in range(H):
         first, after = head * C, head * C + C
         mixed_C = mixed_D[first:after]
         for column in range(C):
             mixed_C[column] = 0.0
-        for place in range(0, P, 4):
+        for place in range(0, filled, 4):
             w0, w1 = weights_HP[head, place], weights_HP[head, place + 1]
             w2, w3 = weights_HP[head, place + 2], weights_HP[head, place + 3]
             v0, v1 = values_PD[place, first:after], values_PD[place + 1, first:after]

@@ -94,29 +94,31 @@ def attend(
     H, P = weights_HP.shape
     D = len(mixed_D)
     C = D // H
-    look(query_D, arena.keys_SnDP[slot, layer], weights_HP)
-    scales_P = arena.key_scales_SnP[slot, layer]
-    scale = np.float32(1.0) / np.sqrt(np.float32(C))
     position = arena.count_S[slot] + row - first
     newest = position % P
+    # A short history leaves most of the ring empty; eight places at a time are looked at.
+    filled = min((position // 8 + 1) * 8, P)
+    look(query_D, arena.keys_SnDP[slot, layer], weights_HP, filled)
+    scales_P = arena.key_scales_SnP[slot, layer]
+    scale = np.float32(1.0) / np.sqrt(np.float32(C))
     for head in range(H):
         weights_P, bias_P = weights_HP[head], part.distance_nHP[layer, head]
-        for place in range(P):
+        for place in range(filled):
             weights_P[place] *= scale * scales_P[place]
         for place in range(newest + 1):
             weights_P[place] += bias_P[newest - place]
-        for place in range(newest + 1, P):
+        for place in range(newest + 1, filled):
             # The places behind the newest are the oldest, or were never filled.
             biased = weights_P[place] + bias_P[newest - place + P]
             weights_P[place] = biased if position >= P else np.float32(-np.inf)
     if part.uses_time:
-        add_ages(part, arena, new, layer, slot, row, first, weights_HP)
+        add_ages(part, arena, new, layer, slot, row, first, weights_HP, filled)
     scales_P = arena.value_scales_SnP[slot, layer]
     for head in range(H):
-        softmax(weights_HP[head])
-        for place in range(P):
+        softmax(weights_HP[head, :filled])
+        for place in range(filled):
             weights_HP[head, place] *= scales_P[place]
-    blend(weights_HP, arena.values_SnPD[slot, layer], mixed_D)
+    blend(weights_HP, arena.values_SnPD[slot, layer], mixed_D, filled)
 
 
 @spliced
@@ -129,17 +131,18 @@ def add_ages(
     row: int,
     first: int,
     weights_HP: Floats,
+    filled: int,
 ) -> None:
-    """weights += the bias for how long before the row each event of the ring was."""
+    """weights += the bias for how long before the row each event of the first `filled` places was."""
     H, P = weights_HP.shape
     newest = (arena.count_S[slot] + row - first) % P
-    buckets_P = np.empty(P, np.int64)
-    for place in range(P):
+    buckets_P = np.empty(filled, np.int64)
+    for place in range(filled):
         distance = newest - place if place <= newest else newest - place + P
         # The ring has the times of those who came before all of these rows.
         is_new = distance <= row - first
         then = new.times_N[row - distance] if is_new else arena.times_SP[slot, place]
         buckets_P[place] = age_bucket(new.times_N[row] - then)
     for head in range(H):
-        for place in range(P):
+        for place in range(filled):
             weights_HP[head, place] += part.age_nHT[layer, head, buckets_P[place]]
