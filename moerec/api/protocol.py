@@ -147,8 +147,10 @@ class FrontDoor(HttpToolsProtocol):
         if plain.is_get and data.startswith(b"GET "):
             self._known_get = _KnownGet(data[data.index(b"\r\n") :], head)
         elif data.startswith(b"POST "):
-            start = data[: len(data) - len(plain.body)]
-            self._known_post = _KnownPost(start, len(data), self.url, head)
+            start = data[: data.index(b"\r\n\r\n") + 4]
+            # Nor those behind one.
+            if len(start) + len(plain.body) == len(data):
+                self._known_post = _KnownPost(start, len(data), self.url, head)
 
     def _repeat(self, data: bytes, known: _KnownGet | _KnownPost) -> bool:
         """Takes the request if it is a plain one behind which nothing else comes."""

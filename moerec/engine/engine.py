@@ -1,5 +1,6 @@
 """The engine: micro-batches of requests in, replies out. Knows histories and vectors, no sockets."""
 
+import logging
 import threading
 import time
 from array import array
@@ -15,7 +16,7 @@ from torch.nn.functional import normalize
 from moerec.artifacts.bundle import Bundle, UserSample
 from moerec.engine.counters import Counters
 from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder, is_streamable
-from moerec.engine.index import make_index
+from moerec.engine.index import LEAST_ITEMS, make_index
 from moerec.engine.kernels.rows import StoredType, bytes_a_user
 from moerec.engine.policy import ExpertPolicy
 from moerec.engine.query import QueryRows
@@ -46,6 +47,8 @@ from moerec.transport.frames import (
     SimilarRequest,
 )
 from moerec.types import PADDING, ItemId, StoredEvent, UserId
+
+logger = logging.getLogger(__name__)
 
 ARENA_BYTES: Final = 4 << 30
 """The most memory for the states of hot users, unless the caller says otherwise; taken as they come."""
@@ -116,6 +119,8 @@ class Engine:
             replayed = ReplayEncoder(self._model, self._items, self._counters)
             return replayed, TorchRetrieval(self._model, self._items)
         index = None
+        if users is None and len(self._items) > LEAST_ITEMS:
+            logger.warning("The bundle shows no users: every list reads all of its items.")
         if users is not None:
             table, temperature = self._model.transitions, self._model.config.temperature
             index = make_index(self._items, users, table, temperature)

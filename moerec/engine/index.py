@@ -3,8 +3,10 @@
 Items that lie near each other are a cell. A list reads the cells whose centroid, with what an item of the
 cell is nearer than it at most, comes up to the last place of the list so far: a user with clear tastes
 reads a few, one who could like anything reads many. How far a cell reaches is a multiple of the spread of
-its items as users see them; the multiple is measured when the index is made, on lists of users who took no
-part in it. Where users would have to read too much, there are no cells and all items are read.
+its items as users see them, measured when the index is made, on users who took no part in it: by their lists,
+which the followers of their last items have filled before anything is searched, and by what is nearest to
+them, for lists that followers do not fill. Where users would have to read too much, there are no cells and
+all items are read.
 
 Letters: V items, D width, U users, C cells, R last items of a history, n places of a list.
 """
@@ -32,8 +34,11 @@ LEARNED_A_CELL: Final = 20
 
 LENGTH: Final = 10
 RECALL: Final = 0.995
-"""Of the exact lists of `LENGTH` without the last items: what the cells reach far enough for. Longer lists,
-and those that leave out what is near, are held against less near items, so that they read more."""
+"""Of the exact lists of `LENGTH` without the last items, on the mean: what the cells reach far enough for."""
+
+RECALL_OF_NEAREST: Final = 0.99
+"""The same of the exact nearest `LENGTH`, for lists that followers do not fill. Longer lists, and those that
+leave out what is near, are held against less near items, so that they read more."""
 
 HEAD: Final = 2
 """Of the coordinates of a vector, one in so many is in its head."""
@@ -56,6 +61,7 @@ def no_index(dim: int) -> Index:
     """All items are read."""
     return Index(
         np.zeros((0, dim), np.float32),
+        np.zeros(0, np.float32),
         np.zeros(0, np.float32),
         np.zeros(0, np.int64),
         np.zeros(0, np.int32),
@@ -90,21 +96,23 @@ def make_index(
     sizes_C = torch.bincount(cell_V, minlength=len(cells_C))
     means_CD = _sums(vectors_VD, cell_V, sizes_C) / sizes_C[:, None]
     deviations_C = _deviations(vectors_VD, means_CD, cell_V, sizes_C, learned)
-    exact = _exact_lists(items_VD.float(), checked, recent[:CHECKED], transitions, temperature)
-    cells_Un = cell_V[exact.items_Un - 1]
-    multiple = _multiple(exact, cells_Un, checked @ means_CD.T, deviations_C, sizes_C, temperature)
+    lists, nearest = _exact(items_VD.float(), checked, recent[:CHECKED], transitions, temperature)
+    cosines_UC, seen = checked @ means_CD.T, _Seen(deviations_C, sizes_C, cell_V, temperature)
+    multiple = _multiple(lists, cosines_UC, seen, RECALL)
     if multiple is None:
         return no_index(items_VD.shape[1])
+    wide = _multiple(nearest, cosines_UC, seen, RECALL_OF_NEAREST) or np.inf
     order_V = cell_V.argsort(stable=True)
     axes_DH = _axes(learned)
     heads_VH = vectors_VD[order_V] @ axes_DH
     step = heads_VH.abs().max().item() / 127
     codes_VH = (heads_VH / step).round().to(torch.int8)
     rests_V = _across(vectors_VD[order_V], heads_VH)
-    share = _share(items_VD.float()[exact.nearest_Un], axes_DH, checked)
+    share = _share(items_VD.float()[nearest.items_Un], axes_DH, checked)
     return Index(
         means_CD.numpy(),
         (multiple * deviations_C).numpy(),
+        (max(multiple, wide) * deviations_C.clamp(min=1e-9)).numpy(),
         sizes_C.cumsum(0).numpy(),
         (order_V + 1).to(torch.int32).numpy(),
         torch.cat([cell_V[:1], cell_V]).to(torch.int16).numpy(),
@@ -185,59 +193,70 @@ def _deviations(
     return (sums_C / sizes_C).sqrt()
 
 
-class _ExactLists(NamedTuple):
-    """Lists of U users: the score of the last place; the items, and what the table adds to their odds
-    (`moerec.models.transitions`); and the items whose vectors are nearest."""
+class _Lists(NamedTuple):
+    """Lists of U users: the score of the last place; the items, and the logarithm of what the table adds to
+    their odds (`moerec.models.transitions`)."""
 
     last_U: Tensor
     items_Un: Tensor
     raised_Un: Tensor
-    nearest_Un: Tensor
 
 
-def _multiple(
-    exact: _ExactLists,
-    cells_Un: Tensor,
-    cosines_UC: Tensor,
-    deviations_C: Tensor,
-    sizes_C: Tensor,
-    temperature: float,
-) -> float | None:
-    """The least multiple of the deviations that gives `RECALL` to the users.
+class _Seen(NamedTuple):
+    """The cells as users see them: their deviations and sizes, and the cell of each item but the padding."""
 
-    `cells_Un` is where the lists' items lie, and `cosines_UC` how near the centroids are. None if no multiple
-    does, or if reading everything costs less.
+    deviations_C: Tensor
+    sizes_C: Tensor
+    cell_V: Tensor
+    temperature: float
+
+
+def _multiple(lists: _Lists, cosines_UC: Tensor, seen: _Seen, recall: float) -> float | None:
+    """The least multiple of the deviations that finds so much of the lists.
+
+    `cosines_UC` is how near the centroids are. None if no multiple does, or if reading everything costs less.
     """
-    last_U1 = exact.last_U[:, None]
+    deviations_C, sizes_C, cell_V, temperature = seen
+    last_U1, cells_Un = lists.last_U[:, None], cell_V[lists.items_Un - 1]
     for multiple in MULTIPLES:
         reach_UC = cosines_UC + multiple * deviations_C
-        odds_Un = torch.exp(reach_UC.gather(1, cells_Un) / temperature) + exact.raised_Un
-        if (temperature * odds_Un.log() >= last_U1).float().mean() >= RECALL:
+        reach_Un = _scores(reach_UC.gather(1, cells_Un), lists.raised_Un, temperature)
+        if (reach_Un >= last_U1).float().mean() >= recall:
             items = ((reach_UC >= last_U1).float() @ sizes_C.float()).mean().item()
             cost = len(sizes_C) + ITEM_COST * items
             return multiple if cost < sizes_C.sum() else None
     return None
 
 
-def _exact_lists(
+def _exact(
     items_VD: Tensor,
     users_UD: Tensor,
     recent_UR: Tensor,
     transitions: Transitions,
     temperature: float,
-) -> _ExactLists:
-    """What reading everything gives, without the last items."""
+) -> tuple[_Lists, _Lists]:
+    """The lists that reading everything gives, without the last items, and the items that are nearest."""
     rows = max(SCORES_AT_ONCE // len(items_VD), 1)
-    found = []
+    lists, nearest = [], []
     parts = (torch.split(each, rows) for each in (users_UD, recent_UR))
     for users_uD, recent_uR in zip(*parts, strict=True):
         cosines_uV = users_uD @ items_VD.T
-        scores_uV = transitions.mix(cosines_uV, recent_uR, temperature).clone()
+        cosines_uV[:, 0] = -torch.inf
+        raised_uV = (transitions.weight * transitions.chance(recent_uR)).log()
+        scores_uV = _scores(cosines_uV, raised_uV, temperature)
         take_out(scores_uV, recent_uR.tolist())
-        scores_uV[:, 0] = cosines_uV[:, 0] = -torch.inf
-        best = scores_uV.topk(LENGTH, dim=1)
-        raised_uV = transitions.weight * transitions.chance(recent_uR)
-        nearest_un = cosines_uV.topk(LENGTH, dim=1).indices
+        best, near = scores_uV.topk(LENGTH, dim=1), cosines_uV.topk(LENGTH, dim=1)
         raised_un = raised_uV.gather(1, best.indices)
-        found.append(_ExactLists(best.values[:, -1], best.indices, raised_un, nearest_un))
-    return _ExactLists(*map(torch.cat, zip(*found, strict=True)))
+        lists.append(_Lists(best.values[:, -1], best.indices, raised_un))
+        nothing_un = torch.full_like(raised_un, -torch.inf)
+        nearest.append(_Lists(near.values[:, -1], near.indices, nothing_un))
+    return _joined(lists), _joined(nearest)
+
+
+def _scores(cosines: Tensor, raised: Tensor, temperature: float) -> Tensor:
+    """As `moerec.models.transitions.Transitions.mix`, at any temperature; `raised` is a logarithm."""
+    return temperature * torch.logaddexp(cosines / temperature, raised)
+
+
+def _joined(parts: list[_Lists]) -> _Lists:
+    return _Lists(*map(torch.cat, zip(*parts, strict=True)))

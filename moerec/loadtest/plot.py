@@ -24,6 +24,7 @@ def write_plot(path: Path, report: Report) -> None:
     """The open loops of a report: latencies in ms over requests a second. The file's ending says which
     kind of picture; UsageError for one that there is not, StorageError if the disk refuses."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     loads = [load for load in report.loads if load.percentiles_ms]
     rates = [load.rate for load in loads if load.rate is not None]
@@ -34,7 +35,11 @@ def write_plot(path: Path, report: Report) -> None:
         axes.plot(rates, times, marker="o", label=name)
     axes.set_xlabel("requests offered a second")
     axes.set_ylabel("latency from the due time, ms")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.legend()
     reads, events = report.plan.mix

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from moerec.api.main import create_app
+from moerec.api.protocol import FrontDoor
 from moerec.settings import Settings
 from moerec.transport.client import LocalEngineClient
 from moerec.transport.frames import EventPush, RecommendRequest
@@ -139,6 +141,53 @@ def test_events_with_a_known_head_are_told_apart_by_their_bodies(
     assert [status for status, _, _ in wire.answers(1)] == [404]
     pushed = [each.item_id for each in engine.asked[asked:] if isinstance(each, EventPush)]
     assert pushed == ["i1", "i2", "i3", "i10", "i5", "i6"]
+
+
+def test_empty_lines_behind_an_event_are_no_part_of_the_next_one(wire: Wire) -> None:
+    """They were taken for the end of its body, and the beginning of the body for a part of the head."""
+    body = b'  {"user_id": "ann", "item_id": "i1"}'
+    head = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % len(body)
+    wire.send(head + body + END)
+    assert [status for status, _, _ in wire.answers(1)] == [202]
+    # As long as before, but its last two bytes are not the message's.
+    wire.send(head + b"  " + body)
+    assert [status for status, _, _ in wire.answers(1)] == [400]
+
+
+def test_a_known_head_is_not_parsed_again(tmp_path: Path) -> None:
+    heads = 0
+
+    class Counting(FrontDoor):
+        def on_headers_complete(self) -> None:
+            nonlocal heads
+            heads += 1
+            super().on_headers_complete()
+
+    settings = Settings.load(database_url=f"sqlite:///{tmp_path}/events.db", deadline_ms=5000)
+    bundle = toy_bundle(tmp_path / "bundle")
+    app = create_app(settings, bundle=bundle, engine=LocalEngineClient(ToyEngine(bundle.version)))
+    app.state.front_door = partial(Counting, **app.state.front_door.keywords)
+    with running(app) as client:
+        wire = Wire(client)
+        for request in (
+            event(1),
+            event(2),
+            event(3),
+            LIST + END,
+            LIST.replace(b"ann", b"bob") + END,
+        ):
+            wire.send(request)
+            ((status, _, _),) = wire.answers(1)
+            assert status in (200, 202)
+        # The first of each, and the client's own look at whether the gateway is there.
+        assert heads <= 3
+        other = event(4).replace(b"Host: x", b"Host: y")
+        before = heads
+        wire.send(other)
+        assert [status for status, _, _ in wire.answers(1)] == [202]
+        assert heads == before + 1
+        wire.close()
 
 
 def test_lists_by_body_are_told_apart_from_events(wire: Wire, engine: ToyEngine) -> None:

@@ -25,6 +25,7 @@ CONFIG = ModelConfig(
 SHAPES = {
     "times": CONFIG,
     "no times": replace(CONFIG, uses_time=0, window=11, layers=3),
+    "a long window": replace(CONFIG, window=21),
     "three layers": replace(CONFIG, layers=3, window=8),
     "one layer": replace(CONFIG, layers=1, heads=4, window=8),
     "a window of one": replace(CONFIG, window=1),

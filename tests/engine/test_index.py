@@ -9,10 +9,11 @@ from torch.nn.functional import normalize
 
 from moerec.artifacts.bundle import UserSample
 from moerec.engine import index
-from moerec.engine.index import LEAST_ITEMS, LENGTH, RECALL
+from moerec.engine.index import LEAST_ITEMS, LENGTH, RECALL, no_index
+from moerec.engine.kernels.lists import Asked, Table, best_items
 from moerec.engine.kernels.nearby import Index
 from moerec.models.config import LAST_ITEMS
-from moerec.models.transitions import Transitions
+from moerec.models.transitions import Transitions, shares
 
 DIM = 16
 TEMPERATURE = 0.05
@@ -32,26 +33,53 @@ def catalogue(items: int, users: int) -> tuple[Tensor, Tensor]:
     )
 
 
+def no_recent(users: int) -> Tensor:
+    return torch.zeros(users, LAST_ITEMS, dtype=torch.int64)
+
+
+def table_of(items: Tensor, neighbors: int) -> Transitions:
+    """Each item is followed by the next ones by number, all equally likely and likelier than the nearest."""
+    table = Transitions(len(items) - 1, neighbors)
+    if neighbors:
+        first = torch.arange(1, len(items) - neighbors)[:, None]
+        table.neighbors[1:-neighbors] = first + torch.arange(1, neighbors + 1)
+        table.chances[1:-neighbors] = 1 / neighbors
+        table.weight.fill_(1e9)
+    return table
+
+
 def make_index(
     items: Tensor, users: Tensor, recent: Tensor | None = None, neighbors: int = 0
 ) -> Index:
-    """For users with the last items `recent`, if any, each followed by the next ones by number."""
-    table = Transitions(len(items) - 1, neighbors)
-    if recent is None:
-        recent = torch.zeros(len(users), LAST_ITEMS, dtype=torch.int64)
-    if neighbors:
-        table.neighbors[1:-neighbors] = torch.arange(1, len(items) - neighbors)[
-            :, None
-        ] + torch.arange(1, neighbors + 1)
-        table.chances[1:-neighbors] = 1 / neighbors
-        table.weight.fill_(1e9)
+    recent = no_recent(len(users)) if recent is None else recent
     sample = UserSample(users.numpy().astype(np.float16), recent.int().numpy())
-    return index.make_index(items, sample, table, TEMPERATURE)
+    return index.make_index(items, sample, table_of(items, neighbors), TEMPERATURE)
+
+
+def lists(
+    made: Index, items: Tensor, users: Tensor, recent: Tensor, neighbors: int, size: int
+) -> list[set[int]]:
+    """As an engine makes them."""
+    given = table_of(items, neighbors)
+    table = Table(
+        given.neighbors.numpy(),
+        given.chances.numpy(),
+        shares(torch.ones(1, LAST_ITEMS, dtype=torch.int64))[0].numpy(),
+        np.float32(given.weight),
+        np.float32(TEMPERATURE),
+    )
+    nothing, none = np.zeros(0, np.int32), np.zeros(len(users), np.int64)
+    sizes = np.full(len(users), size)
+    asked = Asked(users.numpy(), recent.numpy(), nothing, none, sizes)
+    found = np.zeros((len(users), size), np.int64)
+    scores = np.full((len(users), size), -np.inf, np.float32)
+    best_items(items.numpy(), table, made, asked, found, scores)
+    return [set(row) for row in found.tolist()]
 
 
 def looked_at(made: Index, user: Tensor, last: float) -> NDArray[np.int32]:
     """The items of the cells that may hold one that is nearer than `last`."""
-    reach = made.centroids_CD @ user.numpy() + made.spreads_C
+    reach = made.centroids_CD @ user.numpy() + made.wide_spreads_C
     begins = np.concatenate([[0], made.ends_C[:-1]])
     read = [made.items_V[begins[c] : made.ends_C[c]] for c in np.flatnonzero(reach >= last)]
     return np.concatenate(read)
@@ -117,19 +145,43 @@ def test_users_who_are_everywhere_have_no_index() -> None:
 
 def test_items_without_any_order_have_an_index_where_lists_are_what_follows() -> None:
     """A million items that were met twice each lie anywhere, and an engine read all of them for each list:
-    cells had to reach for the nearest vectors, though lists were full of followers nobody had to search."""
+    cells had to reach for the nearest vectors, though lists were full of followers nobody had to search.
+
+    Lists that followers do not fill, of users without last items or longer ones, find what there is too.
+    """
     items, users = everywhere()
     recent = torch.randint(1, LEAST_ITEMS - 50, (len(users), LAST_ITEMS))
     made = make_index(items, users, recent, neighbors=20)
     assert len(made.centroids_CD) > 100
+    exact = no_index(items.shape[1])
+    some, theirs = users[:40], recent[:40]
+    for last, size in ((theirs, 10), (theirs, 300), (no_recent(40), 10)):
+        ours = lists(made, items, some, last, 20, size)
+        wanted = lists(exact, items, some, last, 20, size)
+        shares_found = [len(one & other) / size for one, other in zip(ours, wanted, strict=True)]
+        assert np.mean(shares_found) > RECALL - 0.01
 
 
 def test_cells_reach_for_the_followers_in_them() -> None:
     """A follower whose cell does not come up to the list's last place is passed over: so the cells reach far
     enough for followers that their vectors have brought into the list."""
     items, users = everywhere()
-    recent = torch.randint(1, LEAST_ITEMS - 2_100, (len(users), LAST_ITEMS))
-    # A thousand followers that are equally likely: the nearest of them are the list.
-    made = make_index(items, users, recent[:, :1].repeat(1, LAST_ITEMS), neighbors=1_000)
-    few = make_index(items, users, recent, neighbors=5)
-    assert made.spreads_C.mean() > few.spreads_C.mean()
+    recent = torch.randint(1, LEAST_ITEMS - 2_100, (len(users), 1)).repeat(1, LAST_ITEMS)
+    # Of a thousand followers that are equally likely, the nearest are the list.
+    made = make_index(items, users, recent, neighbors=1_000)
+    ours, wanted = (
+        lists(each, items, users[:100], recent[:100], 1_000, 10)
+        for each in (made, no_index(items.shape[1]))
+    )
+    found = [len(one & other) / 10 for one, other in zip(ours, wanted, strict=True)]
+    assert np.mean(found) > RECALL - 0.01
+
+
+@pytest.mark.parametrize("temperature", [0.001, 0.05])
+def test_the_measure_holds_at_any_temperature(temperature: float) -> None:
+    """e^(1 / temperature) is more than a float32 can say, and all cells seemed to reach everything."""
+    items, users = catalogue(LEAST_ITEMS + 5_000, 1_500)
+    sample = UserSample(users.numpy().astype(np.float16), no_recent(len(users)).int().numpy())
+    made = index.make_index(items, sample, table_of(items, 0), temperature)
+    usual = index.make_index(items, sample, table_of(items, 0), TEMPERATURE)
+    assert made.spreads_C == pytest.approx(usual.spreads_C)

@@ -52,7 +52,7 @@ def drawn(shape: str, users: int, seed: int) -> Limits:
 
 
 @pytest.mark.parametrize("stored", [np.int8, np.float32])
-@pytest.mark.parametrize("shape", ["times", "liked", "dense"])
+@pytest.mark.parametrize("shape", ["times", "a long window", "liked", "dense"])
 def test_without_limits_it_is_so_to_the_last_bit_where_states_are_streamed(
     shape: str, stored: StoredType
 ) -> None:

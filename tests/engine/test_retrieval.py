@@ -129,6 +129,7 @@ def indexed(model: MoERecommender, spread: float) -> CompiledRetrieval:
     index = Index(
         np.stack([vectors[begin:end].mean(0) for begin, end in cells]),
         np.full(12, spread, np.float32),
+        np.full(12, spread, np.float32),
         ends,
         order.astype(np.int32),
         cell_of,

@@ -82,6 +82,9 @@ def best_items(
         if table.weight > 0:
             found = followers(table, asked.recent_BR[row], known, reach_P, index.cells_V)
             count = with_followers(table, found, near)
+        if count < size:
+            for cell in range(len(index.spreads_C)):
+                reach_P[cell] += index.wide_spreads_C[cell] - index.spreads_C[cell]
         count = (
             nearby(index, near, count, reach_P, highest)
             if searches

@@ -24,7 +24,9 @@ class Index(NamedTuple):
     """The catalogue in C cells of items that lie near each other.
 
     * `centroids_CD`: the mean of each cell's vectors; without cells all items are to be read;
-    * `spreads_C`: so much nearer than its centroid the nearest item of a cell is taken to be at most;
+    * `spreads_C`: so much nearer than its centroid the nearest item of a cell is taken to be at most, for a
+      list that is full already and looks for better ones;
+    * `wide_spreads_C`: the same for a list that the search has to fill; infinite where that takes all cells;
     * `ends_C`: cell c is the places `ends_C[c - 1]` to `ends_C[c]`;
     * `items_V`: the items, cell by cell;
     * `cells_V`: the cell of each item, from item 0 (padding) on;
@@ -36,6 +38,7 @@ class Index(NamedTuple):
 
     centroids_CD: Floats
     spreads_C: Floats
+    wide_spreads_C: Floats
     ends_C: Ints
     items_V: NDArray[np.int32]
     cells_V: NDArray[np.int16]
