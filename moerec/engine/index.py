@@ -97,11 +97,11 @@ def make_index(
     means_CD = _sums(vectors_VD, cell_V, sizes_C) / sizes_C[:, None]
     deviations_C = _deviations(vectors_VD, means_CD, cell_V, sizes_C, learned)
     lists, nearest = _exact(items_VD.float(), checked, recent[:CHECKED], transitions, temperature)
-    cosines_UC, seen = checked @ means_CD.T, _Seen(deviations_C, sizes_C, cell_V, temperature)
-    multiple = _multiple(lists, cosines_UC, seen, RECALL)
+    cosines_UC, cells = checked @ means_CD.T, _Cells(deviations_C, sizes_C, cell_V, temperature)
+    multiple = _multiple(lists, cosines_UC, cells, RECALL)
     if multiple is None:
         return no_index(items_VD.shape[1])
-    wide = _multiple(nearest, cosines_UC, seen, RECALL_OF_NEAREST) or np.inf
+    wide = _multiple(nearest, cosines_UC, cells, RECALL_OF_NEAREST) or np.inf
     order_V = cell_V.argsort(stable=True)
     axes_DH = _axes(learned)
     heads_VH = vectors_VD[order_V] @ axes_DH
@@ -202,7 +202,7 @@ class _Lists(NamedTuple):
     raised_Un: Tensor
 
 
-class _Seen(NamedTuple):
+class _Cells(NamedTuple):
     """The cells as users see them: their deviations and sizes, and the cell of each item but the padding."""
 
     deviations_C: Tensor
@@ -211,12 +211,12 @@ class _Seen(NamedTuple):
     temperature: float
 
 
-def _multiple(lists: _Lists, cosines_UC: Tensor, seen: _Seen, recall: float) -> float | None:
+def _multiple(lists: _Lists, cosines_UC: Tensor, cells: _Cells, recall: float) -> float | None:
     """The least multiple of the deviations that finds so much of the lists.
 
     `cosines_UC` is how near the centroids are. None if no multiple does, or if reading everything costs less.
     """
-    deviations_C, sizes_C, cell_V, temperature = seen
+    deviations_C, sizes_C, cell_V, temperature = cells
     last_U1, cells_Un = lists.last_U[:, None], cell_V[lists.items_Un - 1]
     for multiple in MULTIPLES:
         reach_UC = cosines_UC + multiple * deviations_C

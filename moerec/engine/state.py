@@ -303,7 +303,7 @@ class HotUsers:
         all_there = len(rows) < self._reach
         if not all_there:
             rows = self._enough(user_id, rows)
-        # Column by column: an object for each event costs as much as the model's work on it.
+        # Column by column: an object for each event is a good part of what a new user costs.
         ids, times, values, numbers = zip(*rows, strict=True) if rows else ((), (), (), ())
         indexes = list(map(self._indexes.get, ids, repeat(PADDING)))
         known = array("i", filter(None, indexes))
