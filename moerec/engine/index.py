@@ -242,11 +242,12 @@ def _exact(
     for users_uD, recent_uR in zip(*parts, strict=True):
         cosines_uV = users_uD @ items_VD.T
         cosines_uV[:, 0] = -torch.inf
-        raised_uV = (transitions.weight * transitions.chance(recent_uR)).log()
-        scores_uV = _scores(cosines_uV, raised_uV, temperature)
+        raised_uV = transitions.weight * transitions.chance(recent_uR)
+        scores_uV, follows = cosines_uV.clone(), raised_uV.nonzero(as_tuple=True)
+        scores_uV[follows] = _scores(cosines_uV[follows], raised_uV[follows].log(), temperature)
         take_out(scores_uV, recent_uR.tolist())
         best, near = scores_uV.topk(LENGTH, dim=1), cosines_uV.topk(LENGTH, dim=1)
-        raised_un = raised_uV.gather(1, best.indices)
+        raised_un = raised_uV.gather(1, best.indices).log()
         lists.append(_Lists(best.values[:, -1], best.indices, raised_un))
         nothing_un = torch.full_like(raised_un, -torch.inf)
         nearest.append(_Lists(near.values[:, -1], near.indices, nothing_un))
