@@ -5,6 +5,7 @@ The two never mix: `UserId` and `ItemId` are what callers send and get, `ItemInd
 the process.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NewType
 
@@ -52,6 +53,23 @@ class StoredEvent:
     event: Event
     user_number: int
     table_number: int
+
+
+ItemField = str | float | bool | list[str] | None
+"""What one column of an item file says of an item."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    """What became of an item last: it was put with these `fields`, or removed (None).
+
+    The fields are the columns of an item file: "title" a text, "categories" a list of texts, and any others.
+    `number` grows over all changes; an item that changes again has the new one's.
+    """
+
+    number: int
+    item_id: ItemId
+    fields: Mapping[str, ItemField] | None
 
 
 @dataclass(frozen=True, slots=True)

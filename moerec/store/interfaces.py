@@ -3,11 +3,11 @@
 All calls but `append_at_once` block: async callers go through a thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from moerec.types import Event, ItemId, StoredEvent, UserId
+from moerec.types import Event, ItemChange, ItemField, ItemId, StoredEvent, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,27 @@ class UserEvents(Protocol):
         ...
 
 
-class EventStore(UserEvents, Protocol):
-    """The event table. Every method raises StorageError if the database refuses."""
+class ItemTable(Protocol):
+    """Items that came and went since the bundle was made. Methods raise StorageError as well."""
+
+    def change_items(
+        self, changes: Mapping[ItemId, Mapping[str, ItemField] | None]
+    ) -> list[ItemChange]:
+        """Puts items with all their fields, in place of what was there, or removes them (None): in ONE
+        transaction, durable on return, with growing numbers in the order of `changes`."""
+        ...
+
+    def item_changes(self, after: int, limit: int) -> list[ItemChange]:
+        """At most `limit` items whose last change has a larger number, in the order of that number."""
+        ...
+
+    def item(self, item_id: ItemId) -> ItemChange | None:
+        """The last change of an item; None if it never changed."""
+        ...
+
+
+class EventStore(UserEvents, ItemTable, Protocol):
+    """The event table, and that of the items. Every method raises StorageError if the database refuses."""
 
     def append(self, events: Sequence[Event]) -> list[Appended]:
         """Stores events in ONE transaction, durable on return; results in the order of `events`.

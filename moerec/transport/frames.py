@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 FRAME_LIMIT: Final = 64
-PROTOCOL: Final = "moerec 1"
+PROTOCOL: Final = "moerec 2"
 """What this module describes; other frames will have another name."""
 
 Degraded = Literal["fewer_experts", "rerouted"]
@@ -63,7 +63,13 @@ class InfoRequest(msgspec.Struct, tag="info", array_like=True, frozen=True):
     """Which model is loaded? (also the gateway's readiness probe)"""
 
 
-Request = RecommendRequest | SimilarRequest | EventPush | InfoRequest
+class ItemsPush(msgspec.Struct, tag="items", array_like=True, frozen=True):
+    """The table of items has changed, up to this number: the engine reads it soon."""
+
+    number: int
+
+
+Request = RecommendRequest | SimilarRequest | EventPush | InfoRequest | ItemsPush
 
 
 class ListReply(msgspec.Struct, tag="list", array_like=True, frozen=True):
@@ -99,13 +105,19 @@ class InfoReply(msgspec.Struct, tag="info", array_like=True, frozen=True):
     counters: dict[str, float] = {}
 
 
+class ItemsReply(msgspec.Struct, tag="items", array_like=True, frozen=True):
+    """Changes of items up to this number are in the engine's lists."""
+
+    number: int
+
+
 class ErrorReply(msgspec.Struct, tag="error", array_like=True, frozen=True):
     """The request could not be answered; the message is for logs, not for end users."""
 
     message: str
 
 
-Reply = ListReply | EventReply | InfoReply | ErrorReply
+Reply = ListReply | EventReply | InfoReply | ItemsReply | ErrorReply
 
 
 class Greeting(msgspec.Struct, array_like=True, frozen=True):
