@@ -1,7 +1,7 @@
 """The event store in a SQL database: SQLite, by its own driver where that matters."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,6 +18,7 @@ from sqlalchemy import (
     insert,
     make_url,
     select,
+    update,
 )
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -27,6 +28,7 @@ from moerec.store.appending import Appending
 from moerec.store.at_once import BEGIN_LOG, LONG_LOG_PAGES, AtOnce
 from moerec.store.bulk import NewHistory, insert_histories
 from moerec.store.interfaces import Appended, PastRow, StoreCounts
+from moerec.store.items import CHANGES, ITEM, change, change_items
 from moerec.store.tables import (
     SCHEMA_VERSION,
     STORED,
@@ -36,7 +38,7 @@ from moerec.store.tables import (
     stored,
     users,
 )
-from moerec.types import Event, ItemId, StoredEvent, UserId
+from moerec.types import Event, ItemChange, ItemField, ItemId, StoredEvent, UserId
 
 BUSY_TIMEOUT_MS: Final = 5000
 SHORT_LOG_PAGES: Final = 1000
@@ -116,7 +118,10 @@ class SqlEventStore:
         self._name = self._readers.url.render_as_string(hide_password=True)
 
     def prepare(self) -> None:
-        """Makes missing tables, begins the log; refuses a layout newer than ours."""
+        """Makes missing tables, begins the log; refuses a layout newer than ours.
+
+        All that older layouts lack are tables.
+        """
         with self._transaction() as connection:
             metadata.create_all(connection)
             version = connection.scalar(select(store_state.c.schema_version))
@@ -131,6 +136,8 @@ class SqlEventStore:
                     f"The event store has layout {version}; this version of moerec knows {SCHEMA_VERSION}.",
                     "Install the newer moerec, or name another database.",
                 )
+            elif version < SCHEMA_VERSION:
+                connection.execute(update(store_state).values(schema_version=SCHEMA_VERSION))
             connection.exec_driver_sql(BEGIN_LOG)  # or an event loop's first commit would
 
     def append(self, events_in: Sequence[Event]) -> list[Appended]:
@@ -218,6 +225,24 @@ class SqlEventStore:
             )
         )
         return StoreCounts(users=row[0], events=row[1])
+
+    def change_items(
+        self, changes: Mapping[ItemId, Mapping[str, ItemField] | None]
+    ) -> list[ItemChange]:
+        """See ItemTable."""
+        if not changes:
+            return []
+        with self._transaction() as connection:
+            return change_items(connection, changes)
+
+    def item_changes(self, after: int, limit: int) -> list[ItemChange]:
+        """See ItemTable."""
+        return [change(row) for row in self._read(CHANGES, after=after, limit=limit)]
+
+    def item(self, item_id: ItemId) -> ItemChange | None:
+        """See ItemTable."""
+        rows = self._read(ITEM, item_id=item_id)
+        return change(rows[0]) if rows else None
 
     def close(self) -> None:
         """See EventStore."""

@@ -18,7 +18,8 @@ from sqlalchemy import (
 
 from moerec.types import Event, StoredEvent
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""2 brought the table of items. A store of an older layout gets what it lacks when it is opened."""
 
 metadata = MetaData()
 
@@ -56,6 +57,16 @@ events = Table(
     Column("value", Double),
     Index("events_canonical", "user_key", "timestamp_ms", "user_number"),
 )
+
+items = Table(
+    "items",
+    metadata,
+    Column("item_id", Text, primary_key=True),
+    Column("change_number", BigInteger, nullable=False, unique=True),
+    Column("fields", Text),
+)
+"""Items that were put or removed since a bundle was made, each with its last change. `fields` is a JSON
+object, NULL of an item that was removed. Rows are never deleted."""
 
 STORED: Final = select(
     events.c.event_id,

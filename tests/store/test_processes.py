@@ -54,3 +54,35 @@ def test_two_processes_write_at_once_without_a_hole(tmp_path: Path) -> None:
                 if one.event.event_id.startswith(process_name)
             ]
             assert times == list(range(40))
+
+
+CHANGE_ITEMS = """
+import sys
+from moerec.store.sql import open_event_store
+store = open_event_store(sys.argv[1])
+for n in range(100):
+    for made in store.change_items({f"{sys.argv[2]}-{n}": {"title": "t"}, "shared": None}):
+        print(made.item_id, made.number)
+store.close()
+"""
+
+
+def test_two_processes_that_change_items_at_once_give_no_number_twice(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    open_event_store(url).close()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHANGE_ITEMS, url, name], stdout=subprocess.PIPE, text=True
+        )
+        for name in ("one", "two")
+    ]
+    given = []
+    for process in processes:
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        given += [(line.split()[0], int(line.split()[1])) for line in said.splitlines()]
+    assert sorted(number for _, number in given) == list(range(1, 401))
+    with closing(open_event_store(url)) as store:
+        stored = store.item_changes(0, 1000)
+    newest = dict(sorted(given, key=lambda one: one[1]))
+    assert {change.item_id: change.number for change in stored} == newest

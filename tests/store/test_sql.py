@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,27 @@ def test_a_store_of_a_newer_version_is_refused(url: str, tmp_path: Path) -> None
         open_event_store(url)
 
 
+def test_a_store_of_layout_1_is_brought_up_to_date_with_all_its_events(
+    url: str, tmp_path: Path
+) -> None:
+    """It has no table of items."""
+    with closing(open_event_store(url)) as store:
+        store.append(events("old", 3))
+    with closing(sqlite3.connect(tmp_path / "events.db")) as connection:
+        connection.execute("DROP TABLE items")
+        connection.execute("UPDATE store_state SET schema_version = 1")
+        connection.commit()
+    for number in (1, 2):
+        with closing(open_event_store(url)) as store:
+            (made,) = store.change_items({ItemId("new"): {"title": "New"}})
+            assert made.number == number
+            assert store.append(events(f"new{number}", 1))[0].user_number == 3 + number
+            assert store.counts().events == 3 + number
+    with closing(sqlite3.connect(tmp_path / "events.db")) as connection:
+        found = connection.execute("SELECT schema_version FROM store_state").fetchall()
+    assert found == [(SCHEMA_VERSION,)]
+
+
 def test_a_file_that_is_no_database_is_refused_by_name(url: str, tmp_path: Path) -> None:
     (tmp_path / "events.db").write_text("user,item,timestamp\n" * 100)
     with pytest.raises(StorageError, match=r"events\.db refused: file is not a database") as caught:
@@ -141,6 +163,14 @@ def test_a_full_disk_refuses_the_whole_call_and_stores_nothing_of_it(
     store = open_event_store(url)
     assert store.append(events("later", 5000))[0].user_number == 11
     store.close()
+
+
+def test_a_full_disk_refuses_items_and_stores_none_of_them(url: str, small_disk: list[int]) -> None:
+    with closing(open_event_store(url)) as store:
+        store.change_items({ItemId("kept"): {"title": "Kept"}})
+        with pytest.raises(StorageError, match="full"):
+            store.change_items({ItemId(f"i{n}"): {"title": "x" * 1000} for n in range(1000)})
+        assert [change.item_id for change in store.item_changes(0, 10)] == ["kept"]
 
 
 def test_a_writer_waits_for_another_writers_transaction(url: str, tmp_path: Path) -> None:
