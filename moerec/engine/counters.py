@@ -12,7 +12,8 @@ class Counters:
     * `states_evicted`: states that went because others needed their place;
     * `answers_memo`, `answers_computed`: lists whose user's vector was known, or had to be computed;
     * `events_streamed`: events with which a kept state went on; `rows_encoded`: all events that went
-      through the layers, rebuilt histories included.
+      through the layers, rebuilt histories included;
+    * `indexes_made`: times that the catalogue got a new index.
     """
 
     frames: int = 0
@@ -25,3 +26,4 @@ class Counters:
     answers_computed: int = 0
     events_streamed: int = 0
     rows_encoded: int = 0
+    indexes_made: int = 0

@@ -64,6 +64,13 @@ class Encoder(Protocol):
         """The state will not come again: what is kept for it may go."""
         ...
 
+    def see_items(self, items_VD: Tensor) -> None:
+        """From now on these are the items: those there were, in the same rows, and perhaps more.
+
+        States with an item whose vector is another one now are not to come again.
+        """
+        ...
+
 
 class ReplayEncoder:
     """Reads each history from its beginning, in one model call; keeps nothing."""
@@ -95,6 +102,10 @@ class ReplayEncoder:
 
     def release(self, state: UserState) -> None:
         """As `Encoder`."""
+
+    def see_items(self, items_VD: Tensor) -> None:
+        """As `Encoder`."""
+        self._items = items_VD
 
     def _replay(self, states: Sequence[UserState], limits: QueryLimits | None) -> list[Taste]:
         events, starts, ends = flat(states, self._items.device)
@@ -187,6 +198,10 @@ class StreamedEncoder:
         if state.slot is not None:
             self._free.append(state.slot)
             state.slot = None
+
+    def see_items(self, items_VD: Tensor) -> None:
+        """As `Encoder`."""
+        self._items = np.ascontiguousarray(items_VD.float().numpy())
 
     def _prepare(self, state: UserState) -> None:
         """A slot for who has none; from the beginning where the ring has nothing left to go on from."""

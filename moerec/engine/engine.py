@@ -4,19 +4,21 @@ import logging
 import threading
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
+from torch import Tensor
 
 from moerec.artifacts.bundle import Bundle, UserSample
+from moerec.engine.catalogue import Catalogue
 from moerec.engine.counters import Counters
 from moerec.engine.encoders import Encoder, ReplayEncoder, StreamedEncoder, is_streamable
 from moerec.engine.index import LEAST_ITEMS, make_index
+from moerec.engine.kernels.nearby import Index
 from moerec.engine.kernels.rows import StoredType, bytes_a_user
 from moerec.engine.policy import ExpertPolicy
 from moerec.engine.query import QueryRows
@@ -40,13 +42,15 @@ from moerec.transport.frames import (
     EventReply,
     InfoReply,
     InfoRequest,
+    ItemsPush,
+    ItemsReply,
     ListReply,
     RecommendRequest,
     Reply,
     Request,
     SimilarRequest,
 )
-from moerec.types import PADDING, ItemId, StoredEvent, UserId
+from moerec.types import PADDING, ItemChange, ItemId, StoredEvent, UserId
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +59,14 @@ ARENA_BYTES: Final = 4 << 30
 
 OTHER_BYTES_A_USER: Final = 2_048
 """Of a hot user's memory, what is not attention: ids, last items, the vector, 50 seen items."""
+
+
+MOST_FRESH: Final = 4_000
+"""Items that lists compare one by one before an index of all is made anew: about as much work as the cells
+of a catalogue of 100,000."""
+
+GROWN: Final = 1.25
+"""So many times the items for which there was no index before one is tried again."""
 
 
 @dataclass(slots=True)
@@ -72,7 +84,8 @@ class Engine:
 
     The states of so many users are kept as `arena_bytes` hold, at least those of one frame; on a CPU as
     `stored`, int8 (a quarter of the memory) or float32. `expert_quota` and `busy_frame` are those of
-    `ExpertPolicy`, with its SettingsError; `memo` is that of `QueryRows`.
+    `ExpertPolicy`, with its SettingsError; `memo` is that of `QueryRows`. `when_told` is called where a
+    gateway says that items have changed.
     """
 
     def __init__(
@@ -85,49 +98,55 @@ class Engine:
         expert_quota: float = 0.0,
         busy_frame: int = 0,
         memo: bool = True,
+        when_told: Callable[[], None] = lambda: None,
     ) -> None:
         self._version = bundle.version
-        self._ids: list[str] = list(bundle.id_map.ids)
-        self._indexes = {item_id: row for row, item_id in enumerate(bundle.id_map.ids, start=1)}
         self._device = torch.device(device)
         self._model = load_model(bundle.config, bundle.weights(), device)
         self._reach = self._model.config.reach
-        with torch.inference_mode():
-            self._items = self._model.item_vectors()
-            self._unit_items = normalize(self._items, dim=1)
+        self._catalogue = Catalogue(self._model, bundle.id_map.ids, bundle.content)
+        self._sample = bundle.user_sample()
+        self._indexed = len(bundle.id_map)
+        self._moved: list[int] = []
+        self._when_told = when_told
         self._counters = Counters()
         # All users of a frame are hot at once.
         hot_users = max(
             arena_bytes // (bytes_a_user(self._model.config, stored) + OTHER_BYTES_A_USER),
             FRAME_LIMIT,
         )
-        self._encoder, self._retrieval = self._parts(
-            hot_users + FRAME_LIMIT, stored, bundle.user_sample()
-        )
+        self._encoder, self._retrieval = self._parts(hot_users + FRAME_LIMIT, stored)
         self.policy = ExpertPolicy(self._model.config, expert_quota, busy_frame)
         self._query_rows = QueryRows(self._encoder, self.policy, self._counters, memo)
         self._users = HotUsers(
-            store, self._indexes, self._reach, hot_users, self._encoder.release, self._counters
+            store,
+            self._catalogue.indexes,
+            self._reach,
+            hot_users,
+            self._encoder.release,
+            self._counters,
         )
         self._lock = threading.Lock()
 
-    def _parts(
-        self, slots: int, stored: StoredType, users: UserSample | None
-    ) -> tuple[Encoder, Retrieval]:
+    def _parts(self, slots: int, stored: StoredType) -> tuple[Encoder, Retrieval]:
         """The compiled ones where they can run, else the model's own code."""
+        items = self._catalogue.vectors
         if self._device.type != "cpu":
-            replayed = ReplayEncoder(self._model, self._items, self._counters)
-            return replayed, TorchRetrieval(self._model, self._items)
+            replayed = ReplayEncoder(self._model, items, self._counters)
+            return replayed, TorchRetrieval(self._model, items)
         index = None
-        if users is None and len(self._items) > LEAST_ITEMS:
+        if self._sample is None and len(items) > LEAST_ITEMS:
             logger.warning("The bundle shows no users: every list reads all of its items.")
-        if users is not None:
-            table, temperature = self._model.transitions, self._model.config.temperature
-            index = make_index(self._items, users, table, temperature)
-        retrieval = CompiledRetrieval(self._model, self._items, index)
+        if self._sample is not None:
+            index = self._index_of(items, self._sample)
+        retrieval = CompiledRetrieval(self._model, items, index)
         if not is_streamable(self._model.config):
-            return ReplayEncoder(self._model, self._items, self._counters), retrieval
-        return StreamedEncoder(self._model, self._items, slots, stored, self._counters), retrieval
+            return ReplayEncoder(self._model, items, self._counters), retrieval
+        return StreamedEncoder(self._model, items, slots, stored, self._counters), retrieval
+
+    def _index_of(self, items_VD: Tensor, sample: UserSample) -> Index:
+        table, temperature = self._model.transitions, self._model.config.temperature
+        return make_index(items_VD, sample, table, temperature)
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply for each request, in order; never raises for what a request holds."""
@@ -177,9 +196,54 @@ class Engine:
             self._users.clear()
             self._users.sweep()
 
+    def change_items(self, changes: Sequence[ItemChange]) -> None:
+        """Takes in items that came and went, read from the table of items in their order. From one thread.
+
+        Users whose states would be others by now are forgotten, and read again when they ask.
+        """
+        content = self._catalogue.content(changes)
+        with self._lock, torch.inference_mode():
+            effect = self._catalogue.apply(changes, content)
+            if {*effect.moved} - {self._catalogue.indexes[item] for item in effect.came}:
+                self._users.clear()
+            elif effect.came:
+                self._users.meet(effect.came)
+            self._users.sweep()
+            self._moved += effect.moved
+            self._encoder.see_items(self._catalogue.vectors)
+            self._retrieval.see_items(
+                self._catalogue.vectors, list(self._catalogue.gone), effect.moved
+            )
+
+    @property
+    def index_is_due(self) -> bool:
+        """Whether an index of the catalogue would be another one now, by enough to pay for making it."""
+        retrieval, count = self._retrieval, len(self._catalogue.ids)
+        if self._sample is None or not isinstance(retrieval, CompiledRetrieval):
+            return False
+        grown = count > LEAST_ITEMS and count >= GROWN * self._indexed
+        return retrieval.fresh > MOST_FRESH or grown
+
+    def make_index_anew(self) -> None:
+        """Makes an index of the items there are now, while requests are answered, and uses it.
+
+        From any one thread, also while items change.
+        """
+        retrieval, sample = self._retrieval, self._sample
+        if sample is None or not isinstance(retrieval, CompiledRetrieval):
+            return
+        with self._lock:
+            # A row that changes meanwhile has moved, and is not looked up in the index then.
+            items, self._moved = self._catalogue.vectors, []
+            self._indexed = len(self._catalogue.ids)
+        index = self._index_of(items, sample)
+        with self._lock:
+            retrieval.use_index(index, list(self._catalogue.gone), self._moved)
+            self._counters.indexes_made += 1
+
     def warm_up(self, batch: int = 8) -> None:
         """Run the model once on full histories, so that no user waits for first-time costs."""
-        longest = self._ids[: self._reach]
+        longest = self._catalogue.ids[: self._reach]
         self.answer([RecommendRequest(None, longest, 10)] * batch)
         state = UserState(Past.of([PastEvent(1)], self._reach))
         with self._lock, torch.inference_mode():
@@ -198,10 +262,12 @@ class Engine:
                 case EventPush():
                     self._apply(request)
                     return EventReply()
+                case ItemsPush():
+                    self._when_told()
+                    return ItemsReply(self._catalogue.number)
                 case InfoRequest():
-                    return InfoReply(
-                        self._version, len(self._ids), len(self._users), self._figures()
-                    )
+                    here = len(self._catalogue.ids) - len(self._catalogue.gone)
+                    return InfoReply(self._version, here, len(self._users), self._figures())
         except Exception as error:
             return ErrorReply(f"{type(error).__name__}: {error}")
 
@@ -216,6 +282,8 @@ class Engine:
             **asdict(self._counters),
             **self.policy.counters(),
             "users_hot": len(self._users),
+            "items_added": self._catalogue.added,
+            "items_removed": len(self._catalogue.gone),
             "slots": slots.count,
             "arena_used_bytes": slots.used * slots.bytes_each,
             "arena_limit_bytes": slots.count * slots.bytes_each,
@@ -254,7 +322,7 @@ class Engine:
             [ranking.excluded for ranking in rankings],
             [ranking.k for ranking in rankings],
         )
-        ids, spent_ms = self._ids, (time.perf_counter() - started) * 1e3
+        ids, spent_ms = self._catalogue.ids, (time.perf_counter() - started) * 1e3
         return [
             ListReply(
                 [ids[index - 1] for index in indexes],
@@ -272,17 +340,19 @@ class Engine:
 
     def _similar(self, request: SimilarRequest, started: float) -> ListReply:
         _check_k(request.k)
-        index = self._indexes.get(ItemId(request.item_id), PADDING)
+        catalogue = self._catalogue
+        index = catalogue.indexes.get(ItemId(request.item_id), PADDING)
         if index == PADDING:
             return ListReply([], [], fallback="unknown_item")
-        scores = cosine_scores(self._items[index : index + 1], self._unit_items)
-        take_out(scores, [[index, *self._known(request.exclude)]])
+        scores = cosine_scores(catalogue.vectors[index : index + 1], catalogue.units)
+        take_out(scores, [[index, *catalogue.gone, *self._known(request.exclude)]])
         ((indexes, cosines),) = listed(*top_k(scores, request.k), [request.k])
-        found = [self._ids[each - 1] for each in indexes]
+        found = [catalogue.ids[each - 1] for each in indexes]
         return ListReply(found, cosines, engine_ms=(time.perf_counter() - started) * 1e3)
 
     def _known(self, item_ids: Sequence[str]) -> list[int]:
-        found = (self._indexes.get(ItemId(item_id), PADDING) for item_id in item_ids)
+        indexes = self._catalogue.indexes
+        found = (indexes.get(ItemId(item_id), PADDING) for item_id in item_ids)
         return [index for index in found if index != PADDING]
 
 

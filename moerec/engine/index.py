@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from moerec.artifacts.bundle import UserSample
 from moerec.engine.kernels.nearby import Index
@@ -242,7 +242,8 @@ def _exact(
     for users_uD, recent_uR in zip(*parts, strict=True):
         cosines_uV = users_uD @ items_VD.T
         cosines_uV[:, 0] = -torch.inf
-        raised_uV = transitions.weight * transitions.chance(recent_uR)
+        later = len(items_VD) - len(transitions.chances)
+        raised_uV = pad(transitions.weight * transitions.chance(recent_uR), (0, later))
         scores_uV, follows = cosines_uV.clone(), raised_uV.nonzero(as_tuple=True)
         scores_uV[follows] = _scores(cosines_uV[follows], raised_uV[follows].log(), temperature)
         take_out(scores_uV, recent_uR.tolist())

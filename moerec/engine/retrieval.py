@@ -18,6 +18,7 @@ from torch.nn.functional import logsigmoid, normalize
 from moerec.engine.index import no_index
 from moerec.engine.kernels.lists import Asked, Table, best_items
 from moerec.engine.kernels.nearby import Index
+from moerec.engine.kernels.standing import FRESH, GONE, all_here
 from moerec.engine.state import Taste
 from moerec.models.config import LAST_ITEMS
 from moerec.models.liked import RERANKED, LikedHead
@@ -37,6 +38,13 @@ class Retrieval(Protocol):
         """The best `sizes[b]` items of each taste (fewer where there are fewer) without `excluded[b]`."""
         ...
 
+    def see_items(self, items_VD: Tensor, gone: Sequence[int], moved: Sequence[int]) -> None:
+        """From now on these are the items: those there were, in the same rows, and perhaps more.
+
+        The items `gone` are in no list; `moved` are those that came or have another vector now.
+        """
+        ...
+
 
 class TorchRetrieval:
     """Scores every item by the model's own code, on any device: the reference."""
@@ -44,6 +52,16 @@ class TorchRetrieval:
     def __init__(self, model: MoERecommender, items_VD: Tensor) -> None:
         self._model = model
         self._items = items_VD
+        self._gone: Sequence[int] = ()
+
+    def see_items(
+        self,
+        items_VD: Tensor,
+        gone: Sequence[int],
+        moved: Sequence[int],  # noqa: ARG002 - all items are read
+    ) -> None:
+        """As `Retrieval`."""
+        self._items, self._gone = items_VD, gone
 
     def lists(
         self, tastes: Sequence[Taste], excluded: Sequence["array[int]"], sizes: Sequence[int]
@@ -54,6 +72,7 @@ class TorchRetrieval:
             self._here([taste.recent for taste in tastes]),
             self._items,
         )
+        scores[:, self._gone] = -torch.inf
         take_out(scores, [items.tolist() for items in excluded])
         liked = [taste.liked for taste in tastes if taste.liked is not None]
         scores = self._model.rerank(scores, self._here(liked) if liked else None)
@@ -69,6 +88,7 @@ class CompiledRetrieval:
     def __init__(self, model: MoERecommender, items_VD: Tensor, index: Index | None = None) -> None:
         self._vectors = np.ascontiguousarray(items_VD.float().numpy())
         self._index = index or no_index(self._vectors.shape[1])
+        self._standing = all_here(len(self._vectors) - 1)
         self._temperature = model.config.temperature
         self._liked = model.liked if model.liked is not None and model.liked.weight > 0 else None
         table = model.transitions
@@ -79,6 +99,29 @@ class CompiledRetrieval:
             np.float32(table.weight.item()),
             np.float32(model.config.temperature),
         )
+
+    @property
+    def fresh(self) -> int:
+        """So many items the index has not met; without an index there are none."""
+        return len(self._standing.fresh_N)
+
+    def see_items(self, items_VD: Tensor, gone: Sequence[int], moved: Sequence[int]) -> None:
+        """As `Retrieval`."""
+        self._vectors = np.ascontiguousarray(items_VD.float().numpy())
+        self._stand(gone, {*self._standing.fresh_N.tolist(), *moved})
+
+    def use_index(self, index: Index, gone: Sequence[int], moved: Sequence[int]) -> None:
+        """Takes another index, of all items but those that came or moved since it was begun."""
+        self._index = index
+        self._stand(gone, set(moved))
+
+    def _stand(self, gone: Sequence[int], fresh: set[int]) -> None:
+        if not len(self._index.centroids_CD):
+            fresh = set()
+        self._standing = all_here(len(self._vectors) - 1)
+        self._standing.of_V[list(fresh)] = FRESH
+        self._standing.of_V[gone] = GONE
+        self._standing = self._standing._replace(fresh_N=np.array(sorted(fresh), np.int32))
 
     def lists(
         self, tastes: Sequence[Taste], excluded: Sequence["array[int]"], sizes: Sequence[int]
@@ -99,7 +142,7 @@ class CompiledRetrieval:
         width = int(asked.sizes_B.max())
         items = np.zeros((len(tastes), width), np.int64)
         scores = np.full((len(tastes), width), -np.inf, np.float32)
-        best_items(self._vectors, self._table, self._index, asked, items, scores)
+        best_items(self._vectors, self._table, self._index, self._standing, asked, items, scores)
         if self._liked is None:
             return listed(scores, items, sizes)
         liked = np.stack([taste.liked for taste in tastes if taste.liked is not None])

@@ -21,6 +21,7 @@ import torch
 from moerec.artifacts.bundle import read_bundle
 from moerec.engine.engine import Engine
 from moerec.engine.follower import Follower
+from moerec.engine.item_follower import ItemFollower
 from moerec.errors import MoerecError, SettingsError
 from moerec.models.loading import choose_device
 from moerec.observability.logging import configure_logging
@@ -68,6 +69,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     with closing(open_event_store(settings.database_url, settings.durability)) as store:
         device = choose_device(settings.device)
         stored = np.dtype(settings.state_type).type
+        told = threading.Event()
         engine = Engine(
             bundle,
             store,
@@ -77,13 +79,17 @@ def run(settings: Settings, stop: threading.Event) -> None:
             settings.expert_quota,
             settings.busy_frame,
             settings.taste_memo,
+            told.set,
         )
+        item_follower = ItemFollower(store, engine, told)
+        item_follower.catch_up()
         follower = Follower(store, engine.apply_stored, engine.forget_users)
         warm_up(engine)
         remove_stale_socket(address)
         # A gateway that comes back has told another engine of events meanwhile.
         server = serve(engine.answer, address, follower.try_to_catch_up, bundle.version)
         follower.start()
+        item_follower.start()
         with calm_collector():
             log.info(
                 "Model %s (%d items) listens on %s, %.1f s after the start",
@@ -96,6 +102,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
                 if server.wait(0):
                     raise MoerecError("The engine's door has broken down; its log tells more.")
             server.stop(DRAIN_S)
+        item_follower.stop()
         follower.stop()
 
 

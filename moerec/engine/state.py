@@ -25,6 +25,10 @@ SEEN_LIMIT = 10_000
 """Items of a user that are kept for exclusion, newest first; older ones may be recommended again."""
 
 
+UNKNOWN_LIMIT = 64
+"""Unknown items that are remembered of a user; of more it is only known that there are many."""
+
+
 class PastEvent(NamedTuple):
     """What the model reads of an event: index 1..V, UTC ms, and the value, NaN where it has none."""
 
@@ -128,6 +132,8 @@ class UserState:
     * `fresh`: so many of the newest events of `past` the encoder has not taken in yet;
     * `slot`: where the encoder keeps what it knows of the older ones, if it does;
     * `looked_at`: all events that were stored until then are in here, seconds of the clock of `HotUsers`;
+    * `unknown`: hashes of the ids of items that were not known when their events came in; empty where there
+      are too many of them, None without any;
     * `passing`: nobody will ask for this state again: a history that came with its request, or one that went.
     """
 
@@ -140,6 +146,7 @@ class UserState:
     fresh: int = 0
     slot: int | None = None
     looked_at: float = -math.inf
+    unknown: "array[int] | None" = None
     passing: bool = False
 
     def __post_init__(self) -> None:
@@ -161,6 +168,14 @@ class UserState:
         self.seen.append(item)
         if len(self.seen) >= 2 * SEEN_LIMIT:
             self.seen = array("i", newest_distinct(self.seen, SEEN_LIMIT))
+
+
+def _hashes(item_ids: Iterable[ItemId], before: "array[int] | None" = None) -> "array[int]":
+    """Those of some ids, each once, beside the hashes `before`."""
+    if before is not None and not before:
+        return before
+    found = array("q", {*map(hash, item_ids), *(before or ())})
+    return found if len(found) <= UNKNOWN_LIMIT else array("q")
 
 
 def newest_distinct(items: Sequence[int], limit: int) -> list[int]:
@@ -267,6 +282,8 @@ class HotUsers:
         if past.item != PADDING:
             state.append(past)
             state.see(past.item)
+        else:
+            state.unknown = _hashes([item_id], state.unknown)
 
     def apply_stored(self, events: Iterable[StoredEvent]) -> None:
         """`apply` for events as the table gives them."""
@@ -275,6 +292,14 @@ class HotUsers:
             self.apply(
                 event.user_id, event.item_id, event.timestamp_ms, stored.user_number, event.value
             )
+
+    def meet(self, item_ids: Iterable[ItemId]) -> None:
+        """Items that were unknown are known from now on: whoever had one of them is forgotten."""
+        came = {hash(item_id) for item_id in item_ids}
+        for user_id, state in list(self._states.items()):
+            hashes = state.unknown
+            if hashes is not None and (not hashes or not came.isdisjoint(hashes)):
+                self._let_go(self._states.pop(user_id))
 
     def clear(self) -> None:
         """Forget everybody."""
@@ -316,14 +341,19 @@ class HotUsers:
             self._reach,
         )
         state = UserState(past, looked_at=asked_at)
+        strange = [item for item, index in zip(ids, indexes, strict=True) if not index]
         if rows:
             state.last_number = max(numbers)
             state.last_timestamp_ms = times[-1]
         if all_there:
             state.seen = known
         else:
-            seen = (self._indexes.get(item, PADDING) for item in self._seen(user_id))
-            state.seen = array("i", [item for item in seen if item != PADDING])
+            seen = self._seen(user_id)
+            strange += [item for item in seen if item not in self._indexes]
+            found = (self._indexes.get(item, PADDING) for item in seen)
+            state.seen = array("i", [index for index in found if index != PADDING])
+        if strange:
+            state.unknown = _hashes(strange)
         return state
 
     def _seen(self, user_id: UserId) -> list[ItemId]:

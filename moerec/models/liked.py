@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from moerec.models.config import ModelConfig
 from moerec.models.events import Events
+from moerec.types import PADDING
 
 RERANKED: Final = 200
 """So many of the best items of a list are put into a new order by how well they will be liked."""
@@ -52,8 +53,10 @@ class Factors(nn.Module):
         self.register_buffer("expected", torch.zeros(dim + 1, factors))
 
     def tastes(self, items_Bn: Tensor, marks_Bn: Tensor, vectors_BD: Tensor) -> Tensor:
-        """Posterior means [B, F]; a mark that is NaN is none."""
-        marked_Bn = ~marks_Bn.isnan()
+        """Posterior means [B, F]; a mark that is NaN is none, and so is one of an item that came later."""
+        later_Bn = items_Bn >= len(self.means)
+        items_Bn = items_Bn.masked_fill(later_Bn, PADDING)
+        marked_Bn = ~(marks_Bn.isnan() | later_Bn)
         left_Bn = marks_Bn * self.precision[items_Bn] - self.means[items_Bn]
         left_Bn = left_Bn.masked_fill(~marked_Bn, 0.0)
         loadings_BnF = self.loadings[items_Bn] * marked_Bn[..., None]
@@ -104,7 +107,9 @@ class LikedHead(nn.Module):
         )
 
     def item_rows(self, items: Tensor) -> Tensor:
-        """[..., G] of the item indexes `items` [...]."""
+        """[..., G] of the item indexes `items` [...]. One that came later is as the padding: nobody has
+        said what they think of it."""
+        items = items.masked_fill(items >= len(self.item_bias), PADDING)
         bias = self.item_bias[items][..., None]
         factors = [self.values.loadings[items], self.likes.loadings[items]]
         return torch.cat([*factors, torch.ones_like(bias), bias], dim=-1)

@@ -17,6 +17,9 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from moerec.types import PADDING
 
 RECENCY_DECAY: Final = 0.8
 
@@ -36,7 +39,11 @@ class Transitions(nn.Module):
         self.register_buffer("weight", torch.tensor(0.0))
 
     def chance(self, recent_BR: Tensor) -> Tensor:
-        """How likely each item comes next, [B, V + 1]; `recent_BR` newest first, 0 where there is none."""
+        """How likely each item comes next, [B, V + 1]; `recent_BR` newest first, 0 where there is none.
+
+        An item that came after the table was counted is as none.
+        """
+        recent_BR = recent_BR.masked_fill(recent_BR >= len(self.chances), PADDING)
         shares_BR = shares(recent_BR)
         columns_BRK = self.neighbors[recent_BR].long()
         chances_BRK = self.chances[recent_BR] * shares_BR[..., None]
@@ -45,10 +52,12 @@ class Transitions(nn.Module):
         return total_BV.scatter_add_(1, columns_BRK.view(B, -1), chances_BRK.view(B, -1))
 
     def mix(self, cosines_BV: Tensor, recent_BR: Tensor, temperature: float) -> Tensor:
-        """The cosines, raised where the table knows an item, [B, V + 1]."""
+        """The cosines [B, V + 1], those of later items behind them, raised where the table knows an item."""
         if self.weight == 0:
             return cosines_BV
-        odds_BV = torch.exp(cosines_BV / temperature) + self.weight * self.chance(recent_BR)
+        later = cosines_BV.shape[1] - len(self.chances)
+        raised_BV = functional.pad(self.weight * self.chance(recent_BR), (0, later))
+        odds_BV = torch.exp(cosines_BV / temperature) + raised_BV
         return temperature * torch.log(odds_BV)
 
 

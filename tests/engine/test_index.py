@@ -12,6 +12,7 @@ from moerec.engine import index
 from moerec.engine.index import LEAST_ITEMS, LENGTH, RECALL, no_index
 from moerec.engine.kernels.lists import Asked, Table, best_items
 from moerec.engine.kernels.nearby import Index
+from moerec.engine.kernels.standing import all_here
 from moerec.models.config import LAST_ITEMS
 from moerec.models.transitions import Transitions, shares
 
@@ -73,7 +74,7 @@ def lists(
     asked = Asked(users.numpy(), recent.numpy(), nothing, none, sizes)
     found = np.zeros((len(users), size), np.int64)
     scores = np.full((len(users), size), -np.inf, np.float32)
-    best_items(items.numpy(), table, made, asked, found, scores)
+    best_items(items.numpy(), table, made, all_here(len(items) - 1), asked, found, scores)
     return [set(row) for row in found.tolist()]
 
 

@@ -54,7 +54,7 @@ GREETING = message(encode(Greeting(PROTOCOL, "toy")))
     ("said", "reason"),
     [
         (message(b"\xc1 not a frame"), "foreign bytes"),
-        (message(encode(Greeting("moerec 9", "toy"))), "it speaks 'moerec 9' and not 'moerec 1'"),
+        (message(encode(Greeting("moerec 9", "toy"))), "it speaks 'moerec 9' and not 'moerec 2'"),
         (GREETING * 2, "before it is asked|foreign bytes"),
         (b"", "hung up"),
         (GREETING, "ended the connection"),

@@ -18,6 +18,7 @@ from moerec.engine.kernels.arithmetic import Floats, Ints, compiled, exp
 from moerec.engine.kernels.heap import offer, unheap
 from moerec.engine.kernels.known import LEFT_OUT, Known, room_for, slot_of
 from moerec.engine.kernels.nearby import Index, Near, dot, largest, nearby
+from moerec.engine.kernels.standing import GONE, Standing
 
 ROUNDING: Final = np.float32(0.99999)
 """The odds of a place that are worked out from its score are this much higher than they were, at most."""
@@ -59,6 +60,7 @@ def best_items(
     vectors_VD: Floats,
     table: Table,
     index: Index,
+    standing: Standing,
     asked: Asked,
     items_Bn: Ints,
     scores_Bn: Floats,
@@ -78,13 +80,16 @@ def best_items(
         known = room_for(len(left_out) + table.neighbors_VK.shape[1] * asked.recent_BR.shape[1])
         leave_out(known, left_out)
         user_D, items_n, keys_n = asked.users_BD[row], items_Bn[row, :size], scores_Bn[row, :size]
-        near, count = Near(vectors_VD, user_D, known.items_S, items_n, keys_n), 0
+        near = Near(vectors_VD, user_D, standing.of_V, known.items_S, items_n, keys_n)
+        count = 0
         if table.weight > 0:
-            found = followers(table, asked.recent_BR[row], known, reach_P, index.cells_V)
+            recent_R = asked.recent_BR[row]
+            found = followers(table, recent_R, known, standing.of_V, reach_P, index.cells_V)
             count = with_followers(table, found, near)
         if count < size:
             for cell in range(len(index.spreads_C)):
                 reach_P[cell] += index.wide_spreads_C[cell] - index.spreads_C[cell]
+        count = with_fresh(standing.fresh_N, near, count)
         count = (
             nearby(index, near, count, reach_P, highest)
             if searches
@@ -105,7 +110,12 @@ def leave_out(known: Known, items_N: NDArray[np.int32]) -> None:
 
 @compiled
 def followers(
-    table: Table, recent_R: Ints, known: Known, reach_P: Floats, cells_V: NDArray[np.int16]
+    table: Table,
+    recent_R: Ints,
+    known: Known,
+    standing_V: NDArray[np.int8],
+    reach_P: Floats,
+    cells_V: NDArray[np.int16],
 ) -> Followers:
     """The followers that are not left out, with their cosines at most: `reach_P` of the cell, or of the item
     itself where there are no cells.
@@ -113,7 +123,7 @@ def followers(
     All of them become known: the search for the nearest need not know of chances.
     """
     slots = np.empty(table.neighbors_VK.shape[1] * len(recent_R), np.int64)
-    count = add_chances(table, recent_R, known, slots)
+    count = add_chances(table, recent_R, known, standing_V, slots)
     items_S, chances_S = known
     items_F, weight = np.empty(count, np.int64), table.weight
     raised_F, most_F = np.empty(count, np.float32), np.empty(count, np.float32)
@@ -128,7 +138,7 @@ def followers(
 def with_followers(table: Table, found: Followers, near: Near) -> int:
     """Begins a list with the best followers; how many there are."""
     items_F, raised_F, most_F = found
-    vectors_VD, user_D, _, items_n, keys_n = near
+    vectors_VD, user_D, _, _, items_n, keys_n = near
     temperature = table.temperature
     for place in range(len(items_F)):
         most_F[place] = exp(most_F[place] / temperature) + raised_F[place]
@@ -172,19 +182,21 @@ def multiply(users_BD: Floats, vectors_VD: Floats, cosines_4V: Floats) -> None:
 
 
 @compiled
-def add_chances(table: Table, recent_R: Ints, known: Known, slots: Ints) -> int:
+def add_chances(
+    table: Table, recent_R: Ints, known: Known, standing_V: NDArray[np.int8], slots: Ints
+) -> int:
     """How likely each item follows the recent ones; `slots` gets where they are, once each, but for those
-    that are left out. Their number."""
+    that are left out or gone. Their number. Recent items beyond the table count as none."""
     items_S, chances_S = known
     neighbors_VK, chances_VK, shares_R = table.neighbors_VK, table.chances_VK, table.shares_R
     total = np.float32(0.0)
     for age in range(len(recent_R)):
-        if recent_R[age] != 0:
+        if 0 < recent_R[age] < len(neighbors_VK):
             total += shares_R[age]
     count = 0
     for age in range(len(recent_R)):
         item = recent_R[age]
-        if item == 0:
+        if item == 0 or item >= len(neighbors_VK):
             continue
         share = shares_R[age] / total
         for place in range(neighbors_VK.shape[1]):
@@ -195,20 +207,35 @@ def add_chances(table: Table, recent_R: Ints, known: Known, slots: Ints) -> int:
             slot = slot_of(items_S, follower)
             if items_S[slot] == 0:
                 items_S[slot] = follower
-                slots[count] = slot
-                count += 1
+                if standing_V[follower] == GONE:
+                    chances_S[slot] = LEFT_OUT
+                else:
+                    slots[count] = slot
+                    count += 1
             if chances_S[slot] != LEFT_OUT:
                 chances_S[slot] += chance
     return count
 
 
 @compiled
+def with_fresh(fresh_N: NDArray[np.int32], near: Near, count: int) -> int:
+    """The fresh items join the `count` of the list where they are near enough; how many there are then."""
+    vectors_VD, user_D, standing_V, known_S, items_n, keys_n = near
+    for item in fresh_N:
+        if standing_V[item] != GONE and known_S[slot_of(known_S, item)] == 0:
+            count = offer(items_n, keys_n, count, item, dot(user_D, vectors_VD[item]))
+    return count
+
+
+@compiled
 def nearest(cosines_V: Floats, near: Near, count: int) -> int:
     """The nearest items that are not known join the `count` of the list; how many there are then."""
-    _, _, known_S, items_n, keys_n = near
+    _, _, standing_V, known_S, items_n, keys_n = near
     worst = keys_n[0] if count == len(items_n) else np.float32(-np.inf)
     for item in range(1, len(cosines_V)):
-        if cosines_V[item] < worst or known_S[slot_of(known_S, item)] != 0:
+        if cosines_V[item] < worst or standing_V[item] != 0:
+            continue
+        if known_S[slot_of(known_S, item)] != 0:
             continue
         count = offer(items_n, keys_n, count, item, cosines_V[item])
         if count == len(items_n):

@@ -49,11 +49,12 @@ class Index(NamedTuple):
 
 
 class Near(NamedTuple):
-    """What a search reads and fills besides the index: the user, the items it passes over (`Known.items_S`),
-    and the heap of the best n so far."""
+    """What a search reads and fills besides the index: the user, the items it passes over (`Standing.of_V`
+    other than 0, `Known.items_S`), and the heap of the best n so far."""
 
     vectors_VD: Floats
     user_D: Floats
+    standing_V: NDArray[np.int8]
     known_S: NDArray[np.int32]
     items_n: Ints
     keys_n: Floats
@@ -73,7 +74,7 @@ def nearby(index: Index, near: Near, count: int, reach_C: Floats, highest: Float
 
     `reach_C` is how near the nearest item of each cell may be, and changed; `highest` has room for a cell.
     """
-    vectors_VD, user_D, known_S, items_n, keys_n = near
+    vectors_VD, user_D, standing_V, known_S, items_n, keys_n = near
     ends_C, items_V = index.ends_C, index.items_V
     head, n = head_of(index, user_D), len(items_n)
     worst = keys_n[0] if count == n else np.float32(-np.inf)
@@ -91,7 +92,7 @@ def nearby(index: Index, near: Near, count: int, reach_C: Floats, highest: Float
             if highest[place] < worst:
                 continue
             item = items_V[begin + place]
-            if known_S[slot_of(known_S, item)] != 0:
+            if standing_V[item] != 0 or known_S[slot_of(known_S, item)] != 0:
                 continue
             count = offer(items_n, keys_n, count, item, dot(user_D, vectors_VD[item]))
             if count == n:
