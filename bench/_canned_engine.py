@@ -16,6 +16,8 @@ from moerec.transport.frames import (
     EventReply,
     InfoReply,
     InfoRequest,
+    ItemsPush,
+    ItemsReply,
     ListReply,
     RecommendRequest,
     Reply,
@@ -55,6 +57,8 @@ def _reply(request: Request) -> Reply:
             return EventReply()
         case InfoRequest():
             return InfoReply(sys.argv[2], ITEMS, 0, dict(_counted))
+        case ItemsPush(number=number):
+            return ItemsReply(number)
         case _:
             raise NotImplementedError
 

@@ -65,20 +65,22 @@ def requests() -> dict[str, Callable[[], object]]:
         Metrics(),
     )
     known = Head(with_token)
-    caller = guard.caller(known, ROUTE)
+    caller = guard.caller(known, "GET", ROUTE)
     forged = [*HEADERS, (b"authorization", b"Bearer " + token[:-2] + b"AA")]
 
     def refuse() -> None:
         with suppress(ApiError):
-            guard.caller(Head(forged), ROUTE)
+            guard.caller(Head(forged), "GET", ROUTE)
 
     return {
-        "token found again, and its scope": lambda: guard.caller(Head(with_token), ROUTE),
-        "a known head, and its scope": lambda: guard.caller(known, ROUTE),
+        "token found again, and its scope": lambda: guard.caller(Head(with_token), "GET", ROUTE),
+        "a known head, and its scope": lambda: guard.caller(known, "GET", ROUTE),
         "user and limit": lambda: guard.admit(caller, "ann"),
-        "both": lambda: guard.admit(guard.caller(Head(with_token), ROUTE), "ann"),
+        "both": lambda: guard.admit(guard.caller(Head(with_token), "GET", ROUTE), "ann"),
         "a refused token again": refuse,
-        "both, without a token": lambda: guard.admit(guard.caller(Head(HEADERS), ROUTE), "ann"),
+        "both, without a token": lambda: guard.admit(
+            guard.caller(Head(HEADERS), "GET", ROUTE), "ann"
+        ),
     }
 
 

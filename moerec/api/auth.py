@@ -13,13 +13,16 @@ from moerec.api.tokens import DEVELOPMENT, Caller, TokenVerifier, expired
 from moerec.errors import TokenError
 
 RIGHTS: Final = {
-    "/v1/recommendations": "recommend",
-    "/v1/users/{user_id}/recommendations": "recommend",
-    "/v1/items/{item_id}/similar": "recommend",
-    "/v1/popular": "recommend",
-    "/v1/events": "events",
+    ("POST", "/v1/recommendations"): "recommend",
+    ("GET", "/v1/users/{user_id}/recommendations"): "recommend",
+    ("GET", "/v1/items/{item_id}/similar"): "recommend",
+    ("GET", "/v1/popular"): "recommend",
+    ("POST", "/v1/events"): "events",
+    ("GET", "/v1/items/{item_id}"): "recommend",
+    ("PUT", "/v1/items/{item_id}"): "items",
+    ("DELETE", "/v1/items/{item_id}"): "items",
 }
-"""Route -> the scope that it needs. Every other route is open, and none of those is under `/v1`."""
+"""Method and route -> the scope that it needs. All others are open, and none of those is under `/v1`."""
 
 LONGEST_TOKEN: Final = 8192
 MOST_TOKENS: Final = 50_000

@@ -12,12 +12,12 @@ _DESCRIPTION: Final = """Live recommendations from a mixture-of-experts transfor
 
 Send what users do to `POST /v1/events`; ask for lists at `GET /v1/users/{user_id}/recommendations`.
 In production every request under `/v1` needs a token, `Authorization: Bearer TOKEN`, with the scope that
-stands with the operation. Errors are problem documents (RFC 9457). Unknown fields of a body are refused.
-All ids are strings."""
+stands with the operation. Errors are problem documents (RFC 9457). Unknown fields of a body are refused,
+but for an item, whose fields are its own. All ids are strings."""
 
 _TAGS: Final = [
     {"name": "recommendations", "description": "Lists for users and histories."},
-    {"name": "items", "description": "Lists that belong to no user."},
+    {"name": "items", "description": "Items that come and go, and lists that belong to no user."},
     {"name": "events", "description": "What users did: durable, idempotent, in the next list."},
     {"name": "health", "description": "For load balancers and monitoring."},
 ]
@@ -65,20 +65,20 @@ _HEADERS: Final = {
 def _tell_of_the_guard(document: dict[str, Any]) -> None:
     """What a token is, which scope a route needs, and how its requests are refused."""
     document["components"]["securitySchemes"] = {"token": _TOKEN}
-    for path, scope in RIGHTS.items():
-        for operation in document["paths"][path].values():
-            operation["security"] = [{"token": [scope]}]
-            responses = operation["responses"]
-            for status, kind in problem_responses(401, 403, 429).items():
-                responses[str(status)] = {
-                    "description": kind["description"],
-                    "content": {"application/json": {"schema": _PROBLEM}},
-                    "headers": {
-                        name: {"description": text, "schema": {"type": "string"}}
-                        for name, text in _HEADERS[int(status)].items()
-                    },
-                }
-            operation["responses"] = dict(sorted(responses.items()))
+    for (method, path), scope in RIGHTS.items():
+        operation = document["paths"][path][method.lower()]
+        operation["security"] = [{"token": [scope]}]
+        responses = operation["responses"]
+        for status, kind in problem_responses(401, 403, 429).items():
+            responses[str(status)] = {
+                "description": kind["description"],
+                "content": {"application/json": {"schema": _PROBLEM}},
+                "headers": {
+                    name: {"description": text, "schema": {"type": "string"}}
+                    for name, text in _HEADERS[int(status)].items()
+                },
+            }
+        operation["responses"] = dict(sorted(responses.items()))
 
 
 def _name_problems(document: dict[str, Any]) -> None:

@@ -133,7 +133,7 @@ def _message(fault: dict[str, Any]) -> str:
 
 
 def problem_responses(
-    *statuses: Literal[400, 401, 403, 409, 413, 415, 422, 429, 503],
+    *statuses: Literal[400, 401, 403, 404, 409, 413, 415, 422, 429, 503],
 ) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses`: these statuses are problems."""
     return {status: {"model": Problem, "description": _KINDS[status][1]} for status in statuses}

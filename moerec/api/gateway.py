@@ -1,7 +1,8 @@
 """The parts that a running gateway holds, and how they are opened and closed."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -10,6 +11,7 @@ from fastapi import Depends, Request
 from moerec.api.catalogue import Catalogue
 from moerec.api.guard import Guard, guard_of
 from moerec.api.ingest import IngestService
+from moerec.api.items import ItemService
 from moerec.api.recommend import RecommendService
 from moerec.api.tokens import TokenVerifier
 from moerec.artifacts.bundle import Bundle, read_bundle
@@ -35,6 +37,7 @@ class Gateway:
     guard: Guard
     recommend: RecommendService
     ingest: IngestService
+    items: ItemService
 
 
 @asynccontextmanager
@@ -60,6 +63,9 @@ async def open_gateway(
         engine = engine or connect(settings.engine_addresses, catalogue.version)
         stack.push_async_callback(engine.close)
         deadline_s = settings.deadline_ms / 1000
+        items = ItemService(catalogue, engine, store, metrics)
+        await items.catch_up()
+        stack.push_async_callback(_ended, asyncio.create_task(items.follow()))
         cache: AnswerCache[ListReply] = AnswerCache(settings.cache_ttl_s)
         yield Gateway(
             catalogue,
@@ -69,7 +75,14 @@ async def open_gateway(
             guard_of(settings, verifier, metrics),
             RecommendService(catalogue, engine, store, metrics, cache, deadline_s),
             IngestService(writer, engine, metrics, deadline_s),
+            items,
         )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def _gateway(request: Request) -> Gateway:  # async: FastAPI would give a `def` a thread

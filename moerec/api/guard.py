@@ -29,7 +29,7 @@ class Guard:
         self._metrics = metrics
         self._log = SparingLog(logger)
 
-    def caller(self, head: Head, route: str) -> Caller:
+    def caller(self, head: Head, method: str, route: str) -> Caller:
         """Who asks, with a token for this route; before the body is looked at."""
         try:
             caller = self._authenticator.caller(head)
@@ -38,7 +38,7 @@ class Guard:
                 "" if error.code == "token_missing" else ' error="invalid_token"'
             )
             self._refuse(401, error.code, str(error).replace("\n", " "), challenge)
-        needed = RIGHTS[route]
+        needed = RIGHTS[method, route]
         if not caller.may(needed):
             self._refuse(
                 403,

@@ -72,7 +72,7 @@ class ShortWay:
         gateway, what = self._gateway, asked.what
         assert gateway is not None  # noqa: S101 - `suits`
         try:
-            caller = gateway.guard.caller(head, asked.route)
+            caller = gateway.guard.caller(head, asked.method, asked.route)
             gateway.guard.admit(caller, what.user_id)
             if isinstance(what, NewEvent):
                 gateway.ingest.begin([what], partial(self._taken, asked, request_id.get(), done))

@@ -63,9 +63,10 @@ _event = msgspec.json.Decoder(_Event)
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
-    """What a request says; `route` is its template, for rights and metrics."""
+    """What a request says; `method` and `route`, its template, are for rights and metrics."""
 
     what: RecommendRequest | NewEvent
+    method: str
     route: str
 
 
@@ -87,7 +88,7 @@ def of_url(url: bytes) -> Asked | None:
             max_experts = int(most)
     if _ID.fullmatch(user_id) is None:
         return None
-    return Asked(RecommendRequest(user_id, None, k, max_experts=max_experts), USER_ROUTE)
+    return Asked(RecommendRequest(user_id, None, k, max_experts=max_experts), "GET", USER_ROUTE)
 
 
 def of_line(data: bytes, end: int) -> Asked | None:
@@ -98,7 +99,7 @@ def of_line(data: bytes, end: int) -> Asked | None:
     user_id, k = found[1].decode(), DEFAULT_K
     if found[2] is not None and (k := int(found[2])) > MOST_K:
         return None
-    return Asked(RecommendRequest(user_id, None, k), USER_ROUTE)
+    return Asked(RecommendRequest(user_id, None, k), "GET", USER_ROUTE)
 
 
 def of_query(body: bytes) -> Asked | None:
@@ -115,7 +116,7 @@ def of_query(body: bytes) -> Asked | None:
         query.exclude_seen,
         query.max_experts,
     )
-    return Asked(request, ROUTE)
+    return Asked(request, "POST", ROUTE)
 
 
 def of_event(body: bytes) -> Asked | None:
@@ -126,7 +127,7 @@ def of_event(body: bytes) -> Asked | None:
         return None
     if event.timestamp is not None and event.timestamp > latest_ms():
         return None
-    return Asked(event, EVENTS)
+    return Asked(event, "POST", EVENTS)
 
 
 BODIES: Final = {ROUTE.encode(): of_query, EVENTS.encode(): of_event}

@@ -86,7 +86,9 @@ class RecommendService:
     async def similar(self, item_id: str, k: int) -> Answer:
         """The items nearest to an item."""
         start = time.perf_counter()
-        key = (self.catalogue.version, item_id, k)
+        key = (self.catalogue.version, self.catalogue.number, item_id, k)
+        # A list of before a change is not kept as one of after it.
+        may_keep = self.catalogue.is_settled
         known = self.similar_cache.get(key)
         self.metrics.cache(hit=known is not None)
         reply = known or await self._reply(SimilarRequest(item_id, k))
@@ -94,7 +96,7 @@ class RecommendService:
             return self._fallback(
                 reply.fallback, self.catalogue.popular_items(k, (item_id,)), start
             )
-        if known is None:
+        if known is None and may_keep:
             self.similar_cache.put(key, reply)
         return self.from_model(reply, start, cached=known is not None)
 

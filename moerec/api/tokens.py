@@ -2,7 +2,7 @@
 
     sub      who asks: the name of a service or of a user
     exp      until when, seconds since 1970
-    scope    what for, separated by spaces: `recommend`, `events`, `admin` (everything)
+    scope    what for, separated by spaces: `recommend`, `events`, `items`, `admin` (everything)
     user_id  the one user they act for; without this claim they act for all
 
 No web framework here: `moerec token` signs with it too.
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from moerec.errors import SettingsError, TokenError
 from moerec.settings import Settings
 
-SCOPES: Final = ("recommend", "events", "admin")
+SCOPES: Final = ("recommend", "events", "items", "admin")
 HS256: Final = "HS256"
 LEAST_RSA_BITS: Final = 2048
 

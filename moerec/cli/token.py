@@ -25,7 +25,7 @@ def add_token(verbs: "Verbs") -> None:
     parser.add_argument(
         "--scope",
         nargs="+",
-        choices=("recommend", "events", "admin"),
+        choices=("recommend", "events", "items", "admin"),
         default=["recommend", "events"],
         help="what it is for (default: recommend events; admin: everything)",
     )

@@ -5,6 +5,7 @@
 | `moerec_requests_total` | counter | route, method, status | answered HTTP requests, by route template |
 | `moerec_request_seconds` | histogram | route | time from a request's head to the end of its answer |
 | `moerec_events_total` | counter | outcome | events by `accepted`, `duplicate`, `rejected` |
+| `moerec_items_changed_total` | counter | kind | items that were `put` or `removed` through this gateway |
 | `moerec_event_pushes_failed_total` | counter | | stored events that the engine did not confirm in time |
 | `moerec_auth_failures_total` | counter | code | requests refused with a 401 or 403, by problem code |
 | `moerec_rate_limited_total` | counter | | requests beyond a user's limit; in a batch, users |
@@ -41,6 +42,9 @@ does not answer in time has the first of them alone:
 | `moerec_engine_load_cuts_total` | counter | engine | those of them for which the load set the budget |
 | `moerec_engine_rerouted_rows_total` | counter | engine, layer, expert | rows that went past an expert |
 | `moerec_engine_expert_masked` | gauge | engine, layer, expert | 1 while answers do without the expert |
+| `moerec_engine_items_added` | gauge | engine | items added since the bundle |
+| `moerec_engine_items_removed` | gauge | engine | items removed since the bundle |
+| `moerec_engine_indexes_made_total` | counter | engine | indexes of the catalogue made anew |
 
 Labels take few values: never a user or an item. Process metrics (`process_*`) come with them.
 """
@@ -49,7 +53,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -102,6 +106,8 @@ ENGINE_GAUGES: Final = {
     "arena_limit_bytes": ("moerec_engine_arena_limit_bytes", "The most that it can be"),
     "routing_epoch": ("moerec_engine_routing_epoch", "Changes of the experts answers do without"),
     "expert_masked": ("moerec_engine_expert_masked", "Whether answers do without the expert"),
+    "items_added": ("moerec_engine_items_added", "Items added since the bundle"),
+    "items_removed": ("moerec_engine_items_removed", "Items removed since the bundle"),
 }
 ENGINE_COUNTERS: Final = {
     "frames": ("moerec_engine_frames", "Frames of up to 64 requests"),
@@ -118,6 +124,7 @@ ENGINE_COUNTERS: Final = {
     "budget_cuts": ("moerec_engine_budget_cuts", "Rows that woke fewer experts"),
     "load_cuts": ("moerec_engine_load_cuts", "Rows whose budget the load set"),
     "rerouted_rows": ("moerec_engine_rerouted_rows", "Rows that went past a masked expert"),
+    "indexes_made": ("moerec_engine_indexes_made", "Indexes of the catalogue made anew"),
 }
 """By the names in an engine's answer: what it is called here, without `_total`, and its text."""
 
@@ -232,6 +239,7 @@ class Metrics:
         self._accepted, *_ = (
             self._events.labels(outcome) for outcome in ("accepted", "duplicate", "rejected")
         )
+        self._items = self._counter("moerec_items_changed", "Items put or removed", "kind")
         self._fallbacks = self._counter("moerec_fallbacks", "Lists the model did not make", "code")
         self._auth_failures = self._counter(
             "moerec_auth_failures", "Requests refused for their token", "code"
@@ -267,6 +275,10 @@ class Metrics:
         if duplicate or rejected:
             self._events.labels("duplicate").inc(duplicate)
             self._events.labels("rejected").inc(rejected)
+
+    def item_changed(self, kind: Literal["put", "removed"]) -> None:
+        """An item was put or removed."""
+        self._items.labels(kind).inc()
 
     def pushes_failed(self, count: int) -> None:
         """The engine did not confirm so many events."""

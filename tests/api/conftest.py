@@ -26,3 +26,4 @@ def engine(served: tuple[httpx.Client, ToyEngine]) -> Iterator[ToyEngine]:
     served[1].sleep_s = 0.0
     served[1].fault = None
     served[1].degraded = None
+    served[1].confirmed = None

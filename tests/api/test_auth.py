@@ -194,7 +194,8 @@ def test_without_a_token(verifier: Counting) -> None:
 
 def test_every_route_under_v1_has_its_right_and_no_other() -> None:
     paths = create_app(Settings.load()).openapi()["paths"]
-    assert {path for path in paths if path.startswith("/v1")} == set(RIGHTS)
+    operations = {(method.upper(), path) for path, found in paths.items() for method in found}
+    assert {each for each in operations if each[1].startswith("/v1")} == set(RIGHTS)
     assert set(RIGHTS.values()) <= set(SCOPES)
 
 

@@ -266,7 +266,7 @@ def test_refusals_without_end_are_a_few_lines(caplog: pytest.LogCaptureFixture) 
     for _ in range(500):
         for given in ([], headers):
             with pytest.raises(ApiError):
-                guard.caller(Head(given), "/v1/events")
+                guard.caller(Head(given), "POST", "/v1/events")
     assert 0 < len(caplog.records) < 500
     text = metrics.exposition({}).decode()
     for code in ("token_missing", "forbidden"):

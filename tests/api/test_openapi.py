@@ -22,6 +22,7 @@ def test_every_operation_is_described_with_its_errors() -> None:
         "/metrics",
         "/readyz",
         "/v1/events",
+        "/v1/items/{item_id}",
         "/v1/items/{item_id}/similar",
         "/v1/popular",
         "/v1/recommendations",

@@ -32,6 +32,8 @@ from moerec.transport.frames import (
     EventReply,
     InfoReply,
     InfoRequest,
+    ItemsPush,
+    ItemsReply,
     ListReply,
     RecommendRequest,
     Reply,
@@ -78,6 +80,9 @@ class ToyEngine:
         self.fault: Exception | None = None
         self.asked: list[Request] = []
         self.degraded: Degraded | None = None
+        self.items: list[str] = list(ITEMS)
+        self.confirmed: int | None = None
+        """The number of changes that it says it has; what it was told if None."""
 
     def __call__(self, requests: list[Request]) -> list[Reply]:
         self.asked.extend(requests)
@@ -94,8 +99,10 @@ class ToyEngine:
             case EventPush():
                 self.events[request.user_id].append(request.item_id)
                 return EventReply()
+            case ItemsPush():
+                return ItemsReply(request.number if self.confirmed is None else self.confirmed)
             case SimilarRequest():
-                if request.item_id not in ITEMS:
+                if request.item_id not in self.items:
                     return ListReply([], [], fallback="unknown_item")
                 return self._list({request.item_id, *request.exclude}, request.k)
             case RecommendRequest():
@@ -114,7 +121,7 @@ class ToyEngine:
         return self._list({*request.exclude, *(history if request.exclude_seen else [])}, request.k)
 
     def _list(self, exclude: set[str], k: int) -> ListReply:
-        items = [item for item in ITEMS if item not in exclude][:k]
+        items = [item for item in self.items if item not in exclude][:k]
         scores = [1 / place for place in range(1, len(items) + 1)]
         return ListReply(
             items,

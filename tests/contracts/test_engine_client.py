@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moerec.errors import EngineUnavailableError
+from moerec.errors import EngineAwayError, EngineUnavailableError
 from moerec.transport.client import EngineClient, Handler, LocalEngineClient, Outcome
 from moerec.transport.fleet import connect
 from moerec.transport.frames import (
@@ -18,6 +18,8 @@ from moerec.transport.frames import (
     EventReply,
     InfoReply,
     InfoRequest,
+    ItemsPush,
+    ItemsReply,
     ListReply,
     RecommendRequest,
     Reply,
@@ -45,6 +47,8 @@ def answer(request: Request) -> Reply:
             return EventReply()
         case InfoRequest():
             return InfoReply("toy", items=3, hot_users=0)
+        case ItemsPush(number):
+            return ItemsReply(number - 1)
 
 
 def toy(requests: list[Request]) -> list[Reply]:
@@ -83,6 +87,18 @@ async def test_every_kind_of_request_gets_its_kind_of_reply(open_client: OpenCli
         )
         assert await client.ask(EventPush("ann", "i", 5, 1, 1), 2.0) == EventReply()
         assert await client.ask(InfoRequest(), 2.0) == InfoReply("toy", 3, 0)
+        assert await client.ask(ItemsPush(2**40), 2.0) == ItemsReply(2**40 - 1)
+
+
+async def test_each_engine_that_is_there_can_be_told_of_items(open_client: OpenClient) -> None:
+    """By itself: any one of a fleet would answer for the others."""
+    async with open_client(toy) as client:
+        told = [
+            await asyncio.gather(engine.ask(ItemsPush(3), 2.0), return_exceptions=True)
+            for engine in client.engines().values()
+        ]
+    there = [one for (one,) in told if not isinstance(one, EngineAwayError)]
+    assert there == [ItemsReply(2)]
 
 
 async def test_many_at_once_each_get_their_own_answer(open_client: OpenClient) -> None:

@@ -21,7 +21,7 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             gateway: Gateway = request.app.state.gateway
             head = Head(request.scope["headers"])
-            request.state.caller = gateway.guard.caller(head, self.path_format)
+            request.state.caller = gateway.guard.caller(head, request.method, self.path_format)
             return await handle(request)
 
         return guarded
