@@ -33,6 +33,14 @@ class Served:
         """The JSON body of a 2xx."""
         return self._ask("POST", path, json.dumps(body))
 
+    def put(self, path: str, body: object) -> dict[str, Any]:
+        """The JSON body of a 2xx."""
+        return self._ask("PUT", path, json.dumps(body))
+
+    def delete(self, path: str) -> dict[str, Any]:
+        """The JSON body of a 2xx."""
+        return self._ask("DELETE", path, None)
+
     def child(self, module: str) -> psutil.Process:
         """The living child that runs a module."""
         (found,) = self.children(module)
