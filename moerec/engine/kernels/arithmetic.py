@@ -45,25 +45,56 @@ def spliced(function: _Function) -> _Function:
 def linear(x_ND: Floats, w_DM: Floats, out_NM: Floats, rows: int) -> None:
     """out = x @ w for the first `rows` rows. D must be a multiple of 4; `x` and `out` have a row to spare.
 
-    Two rows and four terms at a time: each load of a weight serves twice, each of a sum four times.
+    Four rows and four terms at a time: each load of a weight serves four times, and so does each of a sum.
     """
-    for first in range(0, rows, 2):
-        x, y = x_ND[first], x_ND[first + 1]
-        sum_x, sum_y = out_NM[first], out_NM[first + 1]
+    first = 0
+    while rows - first > 2:
+        four_rows(x_ND[first : first + 4], w_DM, out_NM[first : first + 4])
+        first += 4
+    if first < rows:
+        two_rows(x_ND[first : first + 2], w_DM, out_NM[first : first + 2])
+
+
+@compiled
+def two_rows(x_2D: Floats, w_DM: Floats, out_2M: Floats) -> None:
+    """out = x @ w, every sum in the same order as `four_rows` does it."""
+    x, y = x_2D[0], x_2D[1]
+    sum_x, sum_y = out_2M[0], out_2M[1]
+    for column in range(w_DM.shape[1]):
+        sum_x[column] = 0.0
+        sum_y[column] = 0.0
+    for term in range(0, w_DM.shape[0], 4):
+        w0, w1, w2, w3 = w_DM[term], w_DM[term + 1], w_DM[term + 2], w_DM[term + 3]
+        x0, x1, x2, x3 = x[term], x[term + 1], x[term + 2], x[term + 3]
+        y0, y1, y2, y3 = y[term], y[term + 1], y[term + 2], y[term + 3]
         for column in range(w_DM.shape[1]):
-            sum_x[column] = 0.0
-            sum_y[column] = 0.0
-        for term in range(0, w_DM.shape[0], 4):
-            w0, w1, w2, w3 = w_DM[term], w_DM[term + 1], w_DM[term + 2], w_DM[term + 3]
-            x0, x1, x2, x3 = x[term], x[term + 1], x[term + 2], x[term + 3]
-            y0, y1, y2, y3 = y[term], y[term + 1], y[term + 2], y[term + 3]
-            for column in range(w_DM.shape[1]):
-                sum_x[column] += (
-                    x0 * w0[column] + x1 * w1[column] + x2 * w2[column] + x3 * w3[column]
-                )
-                sum_y[column] += (
-                    y0 * w0[column] + y1 * w1[column] + y2 * w2[column] + y3 * w3[column]
-                )
+            v0, v1, v2, v3 = w0[column], w1[column], w2[column], w3[column]
+            sum_x[column] += x0 * v0 + x1 * v1 + x2 * v2 + x3 * v3
+            sum_y[column] += y0 * v0 + y1 * v1 + y2 * v2 + y3 * v3
+
+
+@compiled
+def four_rows(x_4D: Floats, w_DM: Floats, out_4M: Floats) -> None:
+    """out = x @ w. The weights are read once for all rows, before a sum is written that they might be."""
+    x, y, z, u = x_4D[0], x_4D[1], x_4D[2], x_4D[3]
+    sum_x, sum_y, sum_z, sum_u = out_4M[0], out_4M[1], out_4M[2], out_4M[3]
+    for column in range(w_DM.shape[1]):
+        sum_x[column] = 0.0
+        sum_y[column] = 0.0
+        sum_z[column] = 0.0
+        sum_u[column] = 0.0
+    for term in range(0, w_DM.shape[0], 4):
+        w0, w1, w2, w3 = w_DM[term], w_DM[term + 1], w_DM[term + 2], w_DM[term + 3]
+        x0, x1, x2, x3 = x[term], x[term + 1], x[term + 2], x[term + 3]
+        y0, y1, y2, y3 = y[term], y[term + 1], y[term + 2], y[term + 3]
+        z0, z1, z2, z3 = z[term], z[term + 1], z[term + 2], z[term + 3]
+        u0, u1, u2, u3 = u[term], u[term + 1], u[term + 2], u[term + 3]
+        for column in range(w_DM.shape[1]):
+            v0, v1, v2, v3 = w0[column], w1[column], w2[column], w3[column]
+            sum_x[column] += x0 * v0 + x1 * v1 + x2 * v2 + x3 * v3
+            sum_y[column] += y0 * v0 + y1 * v1 + y2 * v2 + y3 * v3
+            sum_z[column] += z0 * v0 + z1 * v1 + z2 * v2 + z3 * v3
+            sum_u[column] += u0 * v0 + u1 * v1 + u2 * v2 + u3 * v3
 
 
 @compiled
