@@ -61,15 +61,17 @@ ItemField = str | float | bool | list[str] | None
 
 @dataclass(frozen=True, slots=True)
 class ItemChange:
-    """What became of an item last: it was put with these `fields`, or removed (None).
+    """What became of an item last: it was put with these `fields`, or `removed`, and keeps those it had.
 
     The fields are the columns of an item file: "title" a text, "categories" a list of texts, and any others.
-    `number` grows over all changes; an item that changes again has the new one's.
+    None for an item that was never put, and is the bundle's. `number` grows over all changes; an item that
+    changes again has the new one's.
     """
 
     number: int
     item_id: ItemId
     fields: Mapping[str, ItemField] | None
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

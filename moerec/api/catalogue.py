@@ -51,11 +51,12 @@ class Catalogue:
             if change.number <= self._last.get(item_id, 0):
                 continue
             self._last[item_id] = change.number
-            if change.fields is None:
-                # Its title stays: lists of an engine that has not heard of it yet may still hold it.
+            if change.removed:
                 self._removed.add(item_id)
+            else:
+                self._removed.discard(item_id)
+            if change.fields is None:
                 continue
-            self._removed.discard(item_id)
             if item_id not in self.titles:
                 self._added.add(item_id)
             self.titles[item_id] = title_of(change.fields)

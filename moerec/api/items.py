@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from moerec.api.catalogue import Catalogue, categories_of, title_of
 from moerec.api.errors import ApiError
@@ -27,6 +27,9 @@ FOLLOW_S: Final = 1.0
 """How often the table is looked at for changes of other gateways."""
 
 PAGE: Final = 1_000
+
+OWN_FIELDS: Final = ("title", "categories")
+"""Fields that stand beside the others in an answer."""
 
 
 @dataclass(slots=True)
@@ -54,7 +57,7 @@ class ItemService:
     async def remove(self, item_id: str) -> ItemChanged:
         """Takes an item out of all lists. What is removed already stays so; errors as of `item`, `put`."""
         before = await self._known(item_id)
-        if before is not None and before.fields is None:
+        if before is not None and before.removed:
             return await self._changed(before)
         return await self._changed(await self._stored(item_id, None))
 
@@ -97,21 +100,20 @@ class ItemService:
         return ItemChanged(**described.model_dump(), live=live)
 
     def _described(self, item_id: str, change: ItemChange | None) -> ItemOut:
-        trained = self.catalogue.is_trained(item_id)
-        if change is None:
-            title, categories = self.catalogue.titles[item_id], self.catalogue.categories[item_id]
-            return ItemOut(
-                item_id=item_id, title=title, categories=categories, fields={}, status="trained"
-            )
-        fields = change.fields
+        catalogue = self.catalogue
+        status: Literal["trained", "added", "removed"] = "added"
+        if change is not None and change.removed:
+            status = "removed"
+        elif catalogue.is_trained(item_id):
+            status = "trained"
+        fields = None if change is None else change.fields
         if fields is None:
-            return ItemOut(item_id=item_id, title=None, categories=[], fields={}, status="removed")
+            title, categories = catalogue.titles.get(item_id), catalogue.categories.get(item_id, [])
+        else:
+            title, categories = title_of(fields), categories_of(fields)
+        others = {name: value for name, value in (fields or {}).items() if name not in OWN_FIELDS}
         return ItemOut(
-            item_id=item_id,
-            title=title_of(fields),
-            categories=categories_of(fields),
-            fields={name: fields[name] for name in fields if name not in ("title", "categories")},
-            status="trained" if trained else "added",
+            item_id=item_id, title=title, categories=categories, fields=others, status=status
         )
 
     async def _is_live(self, number: int, within_s: float) -> bool:

@@ -83,13 +83,15 @@ class Catalogue:
         for change in changes:
             self.number = max(self.number, change.number)
             index = self.indexes.get(change.item_id, PADDING)
-            if change.fields is None:
-                self.gone |= {index} - {PADDING}
-                continue
+            if index == PADDING and change.fields is None:
+                continue  # an earlier bundle's
             if index == PADDING:
                 index = self._append(change.item_id)
                 came.add(change.item_id)
-            self.gone.discard(index)
+            if change.removed:
+                self.gone.add(index)
+            else:
+                self.gone.discard(index)
             vector = content.get(change.item_id)
             if vector is not None and (
                 change.item_id in came or not torch.equal(vector, self._vectors[index])

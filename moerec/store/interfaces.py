@@ -74,8 +74,8 @@ class ItemTable(Protocol):
     def change_items(
         self, changes: Mapping[ItemId, Mapping[str, ItemField] | None]
     ) -> list[ItemChange]:
-        """Puts items with all their fields, in place of what was there, or removes them (None): in ONE
-        transaction, durable on return, with growing numbers in the order of `changes`."""
+        """Puts items with all their fields, in place of what was there, or removes them (None), and what was
+        there stays: in ONE transaction, durable on return, numbers growing in the order of `changes`."""
         ...
 
     def item_changes(self, after: int, limit: int) -> list[ItemChange]:

@@ -10,20 +10,24 @@ from sqlalchemy.dialects.sqlite import insert
 from moerec.store.tables import items, store_state
 from moerec.types import ItemChange, ItemField, ItemId
 
-CHANGE: Final = select(items.c.change_number, items.c.item_id, items.c.fields)
+CHANGE: Final = select(items.c.change_number, items.c.item_id, items.c.fields, items.c.removed)
 """Items, in rows for `change`."""
 
-CHANGES: Final = (
-    CHANGE.where(items.c.change_number > bindparam("after"))
-    .order_by(items.c.change_number)
-    .limit(bindparam("limit"))
+_CHANGED: Final = CHANGE.where(items.c.change_number > bindparam("after")).order_by(
+    items.c.change_number
 )
+CHANGES: Final = _CHANGED.limit(bindparam("limit"))
 ITEM: Final = CHANGE.where(items.c.item_id == bindparam("item_id"))
 
 _PUT: Final = insert(items)
 _REPLACE: Final = _PUT.on_conflict_do_update(
     index_elements=[items.c.item_id],
-    set_={"change_number": _PUT.excluded.change_number, "fields": _PUT.excluded.fields},
+    set_={
+        "change_number": _PUT.excluded.change_number,
+        # What is removed keeps what it had.
+        "fields": func.coalesce(_PUT.excluded.fields, items.c.fields),
+        "removed": _PUT.excluded.removed,
+    },
 )
 
 
@@ -36,22 +40,24 @@ def change_items(
     """
     connection.execute(select(store_state.c.id).with_for_update())
     last: int = connection.scalars(select(func.coalesce(func.max(items.c.change_number), 0))).one()
-    made = [
-        ItemChange(number, item_id, None if fields is None else dict(fields))
+    rows = [
+        {
+            "item_id": item_id,
+            "change_number": number,
+            "fields": None if fields is None else _json(fields),
+            "removed": fields is None,
+        }
         for number, (item_id, fields) in enumerate(changes.items(), start=last + 1)
     ]
-    connection.execute(_REPLACE, list(map(_row, made)))
-    return made
+    connection.execute(_REPLACE, rows)
+    return [change(row) for row in connection.execute(_CHANGED, {"after": last})]
 
 
 def change(row: Sequence[Any]) -> ItemChange:
     """A row of `CHANGE`."""
-    number, item_id, fields = row
-    return ItemChange(number, item_id, None if fields is None else json.loads(fields))
+    number, item_id, fields, removed = row
+    return ItemChange(number, item_id, None if fields is None else json.loads(fields), removed)
 
 
-def _row(made: ItemChange) -> dict[str, object]:
-    text = None
-    if made.fields is not None:
-        text = json.dumps(made.fields, ensure_ascii=False, allow_nan=False)
-    return {"item_id": made.item_id, "change_number": made.number, "fields": text}
+def _json(fields: Mapping[str, ItemField]) -> str:
+    return json.dumps(dict(fields), ensure_ascii=False, allow_nan=False)

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -64,9 +65,10 @@ items = Table(
     Column("item_id", Text, primary_key=True),
     Column("change_number", BigInteger, nullable=False, unique=True),
     Column("fields", Text),
+    Column("removed", Boolean, nullable=False),
 )
 """Items that were put or removed since a bundle was made, each with its last change. `fields` is a JSON
-object, NULL of an item that was removed. Rows are never deleted."""
+object, NULL of an item that was removed and never put. Rows are never deleted."""
 
 STORED: Final = select(
     events.c.event_id,

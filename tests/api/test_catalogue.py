@@ -20,7 +20,7 @@ def put(number: int, item_id: str, **fields: ItemField) -> ItemChange:
 
 
 def removed(number: int, item_id: str) -> ItemChange:
-    return ItemChange(number, ItemId(item_id), None)
+    return ItemChange(number, ItemId(item_id), None, removed=True)
 
 
 def popular(catalogue: Catalogue, k: int = 3, category: str | None = None) -> list[str]:

@@ -82,8 +82,9 @@ def test_the_same_fields_again_are_a_change(store: EventStore) -> None:
 
 def test_an_item_goes_and_comes_back(store: EventStore) -> None:
     put(store, "a")
-    assert store.change_items({ItemId("a"): None}) == [ItemChange(2, ItemId("a"), None)]
-    assert store.item(ItemId("a")) == ItemChange(2, ItemId("a"), None)
+    gone = ItemChange(2, ItemId("a"), {"title": "a"}, removed=True)
+    assert store.change_items({ItemId("a"): None}) == [gone]
+    assert store.item(ItemId("a")) == gone, "it stands in histories with what it was"
     assert numbers(put(store, "a")) == [(3, "a")]
     assert store.item_changes(0, 10) == [ItemChange(3, ItemId("a"), {"title": "a"})]
 
@@ -91,7 +92,8 @@ def test_an_item_goes_and_comes_back(store: EventStore) -> None:
 def test_an_item_can_go_that_never_came(store: EventStore) -> None:
     """It is one of the bundle's, which the table does not know."""
     made = store.change_items({ItemId("a"): None, ItemId("b"): {}})
-    assert made == [ItemChange(1, ItemId("a"), None), ItemChange(2, ItemId("b"), {})]
+    gone = ItemChange(1, ItemId("a"), None, removed=True)
+    assert made == [gone, ItemChange(2, ItemId("b"), {})]
     assert store.item_changes(0, 10) == made
 
 

@@ -34,7 +34,7 @@ def put(number: int, item_id: str, **fields: ItemField) -> ItemChange:
 
 
 def removal(number: int, item_id: str) -> ItemChange:
-    return ItemChange(number, ItemId(item_id), None)
+    return ItemChange(number, ItemId(item_id), None, removed=True)
 
 
 def change(catalogue: Catalogue, *changes: ItemChange) -> Effect:

@@ -58,7 +58,7 @@ def came(number: int, item_id: str, **fields: ItemField) -> ItemChange:
 
 
 def went(number: int, item_id: str) -> ItemChange:
-    return ItemChange(number, ItemId(item_id), None)
+    return ItemChange(number, ItemId(item_id), None, removed=True)
 
 
 def asked(engine: Engine, users: Sequence[str], k: int = 60) -> list[ListReply]:
@@ -111,6 +111,18 @@ def test_a_new_item_in_a_history_is_streamed_as_it_is_replayed(
     for item in ("new", "i5", "other", "new", "i6"):
         engine.answer(put(store, "ann", [item]))
         assert_same(asked(engine, ["ann"]), asked(engine_of(bundle, store, *changes), ["ann"]))
+
+
+def test_what_was_removed_still_counts_in_histories_after_a_restart(
+    engine: Engine, store: EventStore, bundle: Bundle
+) -> None:
+    put(store, "ann", ["i3", "new", "i7"])
+    engine.change_items([came(1, "new", group="g2")])
+    removal = ItemChange(2, ItemId("new"), {"group": "g2"}, removed=True)
+    engine.change_items([removal])
+    before = asked(engine, ["ann"])
+    assert before[0].history_length == 3
+    assert_same(before, asked(engine_of(bundle, store, removal), ["ann"]))
 
 
 def test_events_that_came_before_their_item_count_from_then_on(

@@ -126,7 +126,7 @@ def test_an_item_of_the_bundle_gets_another_title_in_lists(client: httpx.Client)
 
 def test_a_removed_item_is_in_no_list_and_comes_back(tmp_path: Path) -> None:
     with toy_gateway(tmp_path) as (client, engine):
-        gone = {"item_id": "i12", "title": None, "categories": [], "fields": {}}
+        gone = {"item_id": "i12", "title": None, "categories": ["even"], "fields": {}}
         gone["status"] = "removed"
         answer = client.delete("/v1/items/i12")
         assert (answer.status_code, answer.json()) == (200, {**gone, "live": True})
@@ -144,9 +144,14 @@ def test_a_removed_item_is_in_no_list_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_an_item_that_was_added_can_go(client: httpx.Client) -> None:
-    client.put("/v1/items/short-lived", json={"title": "Short"})
+    client.put("/v1/items/short-lived", json={"title": "Short", "colour": "red"})
     assert client.delete("/v1/items/short-lived").json()["status"] == "removed"
-    assert client.get("/v1/items/short-lived").json()["status"] == "removed"
+    found = client.get("/v1/items/short-lived").json()
+    assert (found["status"], found["title"], found["fields"]) == (
+        "removed",
+        "Short",
+        {"colour": "red"},
+    )
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
