@@ -13,6 +13,7 @@ from tests.logs import walking_log, with_histories
 
 sys.path.insert(0, str(BENCH))
 
+import pytest
 from cold import AfterKnown, cold_rows, is_cold, questions, without_cold
 
 from moerec.evaluation.baselines import Popularity
@@ -45,6 +46,7 @@ def test_asked_is_each_event_on_a_cold_item_after_a_known_one() -> None:
     assert not any(cold[items].any() for items in seen)
 
 
+@pytest.mark.slow
 def test_a_row_each_for_the_cold_items_and_the_known_ones(tmp_path: Path) -> None:
     """Items 0 and 15, 1 and 16 ... share a category: of what follows, content knows half."""
     log, items, figures = tmp_path / "log.csv", tmp_path / "items.csv", tmp_path / "figures.json"

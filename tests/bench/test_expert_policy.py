@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from moerec.data.interactions import from_frame
 from moerec.training.fit import FitOptions, fit_bundle
 from moerec.training.presets import Variant
@@ -10,6 +12,7 @@ from tests.bench.script import run_script
 from tests.logs import walking_log
 
 
+@pytest.mark.slow
 def test_shares_changes_and_quality_are_told(tmp_path: Path) -> None:
     walking_log().write_csv(tmp_path / "log.csv")
     variant = Variant(settings={"dim": 16, "expert_dim": 32})

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "bench" / "gateway_cost.py"
 
 
+@pytest.mark.slow
 def test_gateway_and_bare_application_have_their_figures() -> None:
     command = [sys.executable, str(SCRIPT), "--seconds", "1", "--rounds", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from moerec.data.interactions import from_frame
@@ -11,6 +12,7 @@ from tests.bench.script import run_script
 from tests.logs import walking_log
 
 
+@pytest.mark.slow
 def test_lists_are_measured_and_a_small_catalogue_has_no_index(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     walking_log().write_csv(tmp_path / "log.csv")

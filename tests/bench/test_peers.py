@@ -162,6 +162,7 @@ def test_every_combination_of_settings_is_tried() -> None:
     assert in_words(plain().candidates([1], [1])[0]) == "1 thread, one question at a time, 1 worker"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_own_environment")
 def test_the_plain_peer_beside_our_service(tmp_path: Path) -> None:
     figures = tmp_path / "out.json"

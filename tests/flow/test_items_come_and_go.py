@@ -73,6 +73,7 @@ def test_every_engine_has_a_change_before_it_is_live(bundle: Bundle, tmp_path: P
             assert "i1" not in similar(served, "i39", k)
 
 
+@pytest.mark.slow
 def test_a_new_item_counts_in_histories(bundle: Bundle, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/events.db"
     with serving(bundle.path, url, tmp_path / "log", **PATIENT) as served:

@@ -12,7 +12,7 @@ import time
 import pytest
 import uvloop
 
-from moerec.errors import EngineTooSlowError, EngineUnavailableError
+from moerec.errors import EngineAwayError, EngineTooSlowError, EngineUnavailableError
 from moerec.transport.client import Handler
 from moerec.transport.frames import (
     FRAME_LIMIT,
@@ -127,8 +127,10 @@ async def test_an_engine_that_hangs_is_refused_quickly_until_it_answers_again(
     with pytest.raises(EngineUnavailableError, match="within"):
         await client.ask(RecommendRequest("u", None, 1), 0.05)
     await asyncio.sleep(1.5)
-    await until_answered(client, 30.0)
+    with pytest.raises(EngineAwayError):
+        await client.ask(InfoRequest(), 20.0)
     release.set()
+    await until_answered(client, 30.0)
     server.stop(0)
 
 
