@@ -201,19 +201,16 @@ class Engine:
 
         Users whose states would be others by now are forgotten, and read again when they ask.
         """
-        content = self._catalogue.content(changes)
+        catalogue = self._catalogue
+        content = catalogue.content(changes)
+        catalogue.make_room(changes)
         with self._lock, torch.inference_mode():
-            effect = self._catalogue.apply(changes, content)
-            if {*effect.moved} - {self._catalogue.indexes[item] for item in effect.came}:
-                self._users.clear()
-            elif effect.came:
-                self._users.meet(effect.came)
-            self._users.sweep()
+            effect = catalogue.apply(changes, content)
+            new = {catalogue.indexes[item] for item in effect.came}
+            self._users.change_items(effect.came, {*effect.moved} - new)
             self._moved += effect.moved
-            self._encoder.see_items(self._catalogue.vectors)
-            self._retrieval.see_items(
-                self._catalogue.vectors, list(self._catalogue.gone), effect.moved
-            )
+            self._encoder.see_items(catalogue.vectors)
+            self._retrieval.see_items(catalogue.vectors, catalogue.gone, effect.moved)
 
     @property
     def index_is_due(self) -> bool:
@@ -238,7 +235,7 @@ class Engine:
             self._indexed = len(self._catalogue.ids)
         index = self._index_of(items, sample)
         with self._lock:
-            retrieval.use_index(index, list(self._catalogue.gone), self._moved)
+            retrieval.use_index(index, self._catalogue.gone, self._moved)
             self._counters.indexes_made += 1
 
     def warm_up(self, batch: int = 8) -> None:
@@ -266,7 +263,7 @@ class Engine:
                     self._when_told()
                     return ItemsReply(self._catalogue.number)
                 case InfoRequest():
-                    here = len(self._catalogue.ids) - len(self._catalogue.gone)
+                    here = len(self._catalogue.ids) - self._catalogue.removed
                     return InfoReply(self._version, here, len(self._users), self._figures())
         except Exception as error:
             return ErrorReply(f"{type(error).__name__}: {error}")
@@ -283,7 +280,7 @@ class Engine:
             **self.policy.counters(),
             "users_hot": len(self._users),
             "items_added": self._catalogue.added,
-            "items_removed": len(self._catalogue.gone),
+            "items_removed": self._catalogue.removed,
             "slots": slots.count,
             "arena_used_bytes": slots.used * slots.bytes_each,
             "arena_limit_bytes": slots.count * slots.bytes_each,
@@ -345,7 +342,8 @@ class Engine:
         if index == PADDING:
             return ListReply([], [], fallback="unknown_item")
         scores = cosine_scores(catalogue.vectors[index : index + 1], catalogue.units)
-        take_out(scores, [[index, *catalogue.gone, *self._known(request.exclude)]])
+        scores.masked_fill_(torch.from_numpy(catalogue.gone).to(self._device), -torch.inf)
+        take_out(scores, [[index, *self._known(request.exclude)]])
         ((indexes, cosines),) = listed(*top_k(scores, request.k), [request.k])
         found = [catalogue.ids[each - 1] for each in indexes]
         return ListReply(found, cosines, engine_ms=(time.perf_counter() - started) * 1e3)

@@ -18,12 +18,14 @@ from torch.nn.functional import logsigmoid, normalize
 from moerec.engine.index import no_index
 from moerec.engine.kernels.lists import Asked, Table, best_items
 from moerec.engine.kernels.nearby import Index
-from moerec.engine.kernels.standing import FRESH, GONE, all_here
+from moerec.engine.kernels.standing import FRESH, GONE, NO_ITEMS, Standing, all_here
 from moerec.engine.state import Taste
 from moerec.models.config import LAST_ITEMS
 from moerec.models.liked import RERANKED, LikedHead
 from moerec.models.recommender import MoERecommender, take_out
 from moerec.models.transitions import shares
+
+Bools = NDArray[np.bool_]
 
 List = tuple[list[int], list[float]]
 """Item indexes and scores, best first; only items that may be in the list."""
@@ -38,10 +40,11 @@ class Retrieval(Protocol):
         """The best `sizes[b]` items of each taste (fewer where there are fewer) without `excluded[b]`."""
         ...
 
-    def see_items(self, items_VD: Tensor, gone: Sequence[int], moved: Sequence[int]) -> None:
+    def see_items(self, items_VD: Tensor, gone_V: Bools, moved: Sequence[int]) -> None:
         """From now on these are the items: those there were, in the same rows, and perhaps more.
 
-        The items `gone` are in no list; `moved` are those that came or have another vector now.
+        Where `gone_V` [V + 1] is true they are in no list; `moved` are those that came or have another vector
+        now.
         """
         ...
 
@@ -52,16 +55,16 @@ class TorchRetrieval:
     def __init__(self, model: MoERecommender, items_VD: Tensor) -> None:
         self._model = model
         self._items = items_VD
-        self._gone: Sequence[int] = ()
+        self._gone = torch.zeros(len(items_VD), dtype=torch.bool, device=items_VD.device)
 
     def see_items(
         self,
         items_VD: Tensor,
-        gone: Sequence[int],
+        gone_V: Bools,
         moved: Sequence[int],  # noqa: ARG002 - all items are read
     ) -> None:
         """As `Retrieval`."""
-        self._items, self._gone = items_VD, gone
+        self._items, self._gone = items_VD, torch.from_numpy(gone_V).to(items_VD.device)
 
     def lists(
         self, tastes: Sequence[Taste], excluded: Sequence["array[int]"], sizes: Sequence[int]
@@ -72,7 +75,7 @@ class TorchRetrieval:
             self._here([taste.recent for taste in tastes]),
             self._items,
         )
-        scores[:, self._gone] = -torch.inf
+        scores.masked_fill_(self._gone, -torch.inf)
         take_out(scores, [items.tolist() for items in excluded])
         liked = [taste.liked for taste in tastes if taste.liked is not None]
         scores = self._model.rerank(scores, self._here(liked) if liked else None)
@@ -105,23 +108,21 @@ class CompiledRetrieval:
         """So many items the index has not met; without an index there are none."""
         return len(self._standing.fresh_N)
 
-    def see_items(self, items_VD: Tensor, gone: Sequence[int], moved: Sequence[int]) -> None:
+    def see_items(self, items_VD: Tensor, gone_V: Bools, moved: Sequence[int]) -> None:
         """As `Retrieval`."""
         self._vectors = np.ascontiguousarray(items_VD.float().numpy())
-        self._stand(gone, {*self._standing.fresh_N.tolist(), *moved})
+        self._stand(gone_V, np.union1d(self._standing.fresh_N, moved))
 
-    def use_index(self, index: Index, gone: Sequence[int], moved: Sequence[int]) -> None:
+    def use_index(self, index: Index, gone_V: Bools, moved: Sequence[int]) -> None:
         """Takes another index, of all items but those that came or moved since it was begun."""
         self._index = index
-        self._stand(gone, set(moved))
+        self._stand(gone_V, np.unique(moved))
 
-    def _stand(self, gone: Sequence[int], fresh: set[int]) -> None:
-        if not len(self._index.centroids_CD):
-            fresh = set()
-        self._standing = all_here(len(self._vectors) - 1)
-        self._standing.of_V[list(fresh)] = FRESH
-        self._standing.of_V[gone] = GONE
-        self._standing = self._standing._replace(fresh_N=np.array(sorted(fresh), np.int32))
+    def _stand(self, gone_V: Bools, fresh: NDArray[Any]) -> None:
+        fresh_N = fresh.astype(np.int32) if len(self._index.centroids_CD) else NO_ITEMS
+        of_V = GONE * gone_V.view(np.int8)
+        of_V[fresh_N] = np.maximum(of_V[fresh_N], FRESH)
+        self._standing = Standing(of_V, fresh_N)
 
     def lists(
         self, tastes: Sequence[Taste], excluded: Sequence["array[int]"], sizes: Sequence[int]

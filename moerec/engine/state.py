@@ -18,15 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moerec.engine.counters import Counters
+from moerec.engine.item_news import ItemNews, hashes
 from moerec.store.interfaces import PastRow, UserEvents
 from moerec.types import PADDING, ItemId, StoredEvent, UserId
 
 SEEN_LIMIT = 10_000
 """Items of a user that are kept for exclusion, newest first; older ones may be recommended again."""
-
-
-UNKNOWN_LIMIT = 64
-"""Unknown items that are remembered of a user; of more it is only known that there are many."""
 
 
 class PastEvent(NamedTuple):
@@ -134,6 +131,7 @@ class UserState:
     * `looked_at`: all events that were stored until then are in here, seconds of the clock of `HotUsers`;
     * `unknown`: hashes of the ids of items that were not known when their events came in; empty where there
       are too many of them, None without any;
+    * `news`: what became of items until then (`ItemNews.number`) is in here;
     * `passing`: nobody will ask for this state again: a history that came with its request, or one that went.
     """
 
@@ -147,6 +145,7 @@ class UserState:
     slot: int | None = None
     looked_at: float = -math.inf
     unknown: "array[int] | None" = None
+    news: int = 0
     passing: bool = False
 
     def __post_init__(self) -> None:
@@ -168,14 +167,6 @@ class UserState:
         self.seen.append(item)
         if len(self.seen) >= 2 * SEEN_LIMIT:
             self.seen = array("i", newest_distinct(self.seen, SEEN_LIMIT))
-
-
-def _hashes(item_ids: Iterable[ItemId], before: "array[int] | None" = None) -> "array[int]":
-    """Those of some ids, each once, beside the hashes `before`."""
-    if before is not None and not before:
-        return before
-    found = array("q", {*map(hash, item_ids), *(before or ())})
-    return found if len(found) <= UNKNOWN_LIMIT else array("q")
 
 
 def newest_distinct(items: Sequence[int], limit: int) -> list[int]:
@@ -208,6 +199,7 @@ class HotUsers:
         self._counters = counters or Counters()
         self._now = now
         self._states: OrderedDict[UserId, UserState] = OrderedDict()
+        self._news = ItemNews()
         self._brought: dict[UserId, UserState] = {}
         self._gone: list[UserState] = []
 
@@ -219,8 +211,7 @@ class HotUsers:
 
         StorageError if the event table refuses: then `get` will read them one by one.
         """
-        states = self._states
-        missing = list(dict.fromkeys([each for each in user_ids if each not in states]))
+        missing = list(dict.fromkeys([each for each in user_ids if self._at_hand(each) is None]))
         if missing:
             asked_at = self._now()
             found = self._store.newest(missing, self._reach)
@@ -233,7 +224,7 @@ class HotUsers:
         With `moved_s` it has all events that were stored until so many seconds ago, this engine having been
         told of them or not.
         """
-        state = self._states.get(user_id)
+        state = self._at_hand(user_id)
         if state is not None and moved_s is None:
             self._counters.states_hot += 1
             self._states.move_to_end(user_id)
@@ -283,7 +274,7 @@ class HotUsers:
             state.append(past)
             state.see(past.item)
         else:
-            state.unknown = _hashes([item_id], state.unknown)
+            state.unknown = hashes([item_id], state.unknown)
 
     def apply_stored(self, events: Iterable[StoredEvent]) -> None:
         """`apply` for events as the table gives them."""
@@ -293,13 +284,10 @@ class HotUsers:
                 event.user_id, event.item_id, event.timestamp_ms, stored.user_number, event.value
             )
 
-    def meet(self, item_ids: Iterable[ItemId]) -> None:
-        """Items that were unknown are known from now on: whoever had one of them is forgotten."""
-        came = {hash(item_id) for item_id in item_ids}
-        for user_id, state in list(self._states.items()):
-            hashes = state.unknown
-            if hashes is not None and (not hashes or not came.isdisjoint(hashes)):
-                self._let_go(self._states.pop(user_id))
+    def change_items(self, came: Iterable[ItemId], moved: Iterable[int]) -> None:
+        """Items that were unknown are known from now on, and others have another vector: whoever had one of
+        them is forgotten when next asked for."""
+        self._news.add(came, moved)
 
     def clear(self) -> None:
         """Forget everybody."""
@@ -313,6 +301,16 @@ class HotUsers:
         for state in self._gone:
             self._release(state)
         self._gone.clear()
+
+    def _at_hand(self, user_id: UserId) -> UserState | None:
+        """The user's state, if there is one that still holds."""
+        state, now = self._states.get(user_id), self._news.number
+        if state is not None and state.news != now:
+            if self._news.concerns(state.unknown, state.seen, state.news):
+                self._let_go(self._states.pop(user_id))
+                return None
+            state.news = now
+        return state
 
     def _let_go(self, state: UserState) -> None:
         state.passing = True
@@ -340,7 +338,7 @@ class HotUsers:
             ),
             self._reach,
         )
-        state = UserState(past, looked_at=asked_at)
+        state = UserState(past, looked_at=asked_at, news=self._news.number)
         strange = [item for item, index in zip(ids, indexes, strict=True) if not index]
         if rows:
             state.last_number = max(numbers)
@@ -353,7 +351,7 @@ class HotUsers:
             found = (self._indexes.get(item, PADDING) for item in seen)
             state.seen = array("i", [index for index in found if index != PADDING])
         if strange:
-            state.unknown = _hashes(strange)
+            state.unknown = hashes(strange)
         return state
 
     def _seen(self, user_id: UserId) -> list[ItemId]:

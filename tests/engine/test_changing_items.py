@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from moerec.engine.retrieval import CompiledRetrieval, Retrieval, TorchRetrieval
+from moerec.engine.retrieval import Bools, CompiledRetrieval, Retrieval, TorchRetrieval
 from moerec.engine.state import Taste
 from moerec.models.config import ModelConfig
 from moerec.models.recommender import MoERecommender
@@ -27,6 +27,11 @@ from tests.engine.test_retrieval import (
 
 NEW = 40
 GONE = [*range(1, 300, 7), 301, 320]
+
+
+def out(size: int, *gone: int) -> Bools:
+    """Which of so many items, and the padding, are in no list."""
+    return np.isin(np.arange(size + 1), gone)
 
 
 def grown(items_VD: Tensor, seed: int = 3) -> Tensor:
@@ -51,7 +56,7 @@ def changed(
     now, new = grown(items), list(range(301, 301 + NEW))
     retrievals: tuple[Retrieval, ...] = (compiled, reference)
     for retrieval in retrievals:
-        retrieval.see_items(now, GONE, new)
+        retrieval.see_items(now, out(340, *GONE), new)
     return compiled, reference
 
 
@@ -68,11 +73,11 @@ def test_compiled_lists_are_the_models_own(config: ModelConfig, through_index: b
         tastes = [
             with_new_ones(taste_of(model, 100 * turn + place), place) for place in range(batch)
         ]
-        out = [draw.integers(0, 341, int(draw.choice([0, 20]))).tolist() for _ in tastes]
+        left = [draw.integers(0, 341, int(draw.choice([0, 20]))).tolist() for _ in tastes]
         sizes = draw.choice([1, 10, 50, 400], batch).tolist()
-        ours = listed_by(compiled, tastes, out, sizes)
+        ours = listed_by(compiled, tastes, left, sizes)
         for one, other, left_out in zip(
-            ours, listed_by(reference, tastes, out, sizes), out, strict=True
+            ours, listed_by(reference, tastes, left, sizes), left, strict=True
         ):
             assert_same_lists(one, other)
             assert set(one[0]).isdisjoint([*GONE, *left_out])
@@ -90,14 +95,14 @@ def test_an_item_that_moved_is_found_where_it_is_now() -> None:
     ((farthest, _),) = listed_by(both(model)[0], [taste], [[]], [300])
     moving = farthest[-1]
     items[moving] = vector
-    retrieval.see_items(items, [], [moving])
+    retrieval.see_items(items, out(300), [moving])
     ((found, scores),) = listed_by(retrieval, [taste], [[]], [5])
     assert found[0] == moving
     assert scores[0] == pytest.approx(1.0)
     assert len(set(found)) == 5
     items = items.clone()
     items[moving] = -vector
-    retrieval.see_items(items, [], [moving])
+    retrieval.see_items(items, out(300), [moving])
     ((found, _),) = listed_by(retrieval, [taste], [[]], [300])
     assert sorted(found) == list(range(1, 301))
     assert found[-1] == moving
@@ -109,18 +114,18 @@ def test_gone_items_come_back() -> None:
         taste, items = taste_of(model, 8), model.item_vectors().detach()
         before = listed_by(retrieval, [taste], [[]], [10])
         best = before[0][0]
-        retrieval.see_items(items, best[:4], [])
+        retrieval.see_items(items, out(300, *best[:4]), [])
         ((fewer, _),) = listed_by(retrieval, [taste], [[]], [10])
         assert set(fewer).isdisjoint(best[:4])
         assert len(fewer) == 10
-        retrieval.see_items(items, [], [])
+        retrieval.see_items(items, out(300), [])
         assert listed_by(retrieval, [taste], [[]], [10]) == before
 
 
 def test_everything_may_be_gone() -> None:
     model = model_of(CONFIG)
     for retrieval in (both(model)[0], indexed(model, 0.3), both(model)[1]):
-        retrieval.see_items(model.item_vectors().detach(), range(1, 301), [])
+        retrieval.see_items(model.item_vectors().detach(), out(300, *range(1, 301)), [])
         assert listed_by(retrieval, [taste_of(model, 8)], [[]], [10]) == [([], [])]
 
 
@@ -130,16 +135,16 @@ def test_a_new_index_takes_the_new_items_over() -> None:
     _, _, items = both(model)
     now = grown(items)
     retrieval = indexed(model, 2.0)
-    retrieval.see_items(now, [], list(range(301, 341)))
+    retrieval.see_items(now, out(340), list(range(301, 341)))
     assert retrieval.fresh == NEW
     larger = model_of(replace(NO_TABLE, items=330))
     with torch.no_grad():
         larger.embedding.weight.copy_(now[:331])
     made = indexed(larger, 2.0)._index
-    retrieval.use_index(made, [5], list(range(331, 341)))
+    retrieval.use_index(made, out(340, 5), list(range(331, 341)))
     assert retrieval.fresh == 10
     exact = CompiledRetrieval(model, now)
-    exact.see_items(now, [5], [])
+    exact.see_items(now, out(340, 5), [])
     for seed in range(20):
         tastes = [taste_of(model, seed)]
         (ours,) = retrieval.lists(tastes, [array("i")], [340])

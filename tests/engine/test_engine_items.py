@@ -164,13 +164,26 @@ def test_other_content_counts_in_every_history(
     engine: Engine, store: EventStore, bundle: Bundle
 ) -> None:
     put(store, "ann", ["i3", "new", "i40", "i7"])
+    put(store, "bob", ["i3"])
     engine.change_items([came(1, "new", group="g2")])
     before = asked(engine, ["ann"])
+    asked(engine, ["bob"])
+    read = read_states(engine)
     changes = [came(2, "new", group="g1"), came(3, "i40", group="g0")]
     engine.change_items(changes)
     after = asked(engine, ["ann"])
+    asked(engine, ["bob"])
+    assert read_states(engine) == read + 1
     assert_same(after, asked(engine_of(bundle, store, *changes), ["ann"]))
     assert after[0].scores != pytest.approx(before[0].scores, abs=1e-5)
+
+
+def test_content_that_cannot_be_read_stops_no_other_change(engine: Engine) -> None:
+    """It raised, and the same page was tried again and again."""
+    engine.change_items([came(1, "bad", group="\ud800"), came(2, "new", group="g2")])
+    assert engine.answer([ItemsPush(2)]) == [ItemsReply(2)]
+    (of_new,) = engine.answer([SimilarRequest("new", 60)])
+    assert len(ids(of_new)) == ITEMS + 1
 
 
 def test_a_gateway_that_tells_of_changes_is_told_how_far_the_engine_is(

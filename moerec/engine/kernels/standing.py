@@ -5,8 +5,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-FRESH: Final = 1
-GONE: Final = 2
+FRESH: Final = np.int8(1)
+GONE: Final = np.int8(2)
+NO_ITEMS: Final = np.zeros(0, np.int32)
 
 
 class Standing(NamedTuple):
@@ -19,4 +20,4 @@ class Standing(NamedTuple):
 
 def all_here(items: int) -> Standing:
     """Of items 1 to `items`, which all are where the index says."""
-    return Standing(np.zeros(items + 1, np.int8), np.zeros(0, np.int32))
+    return Standing(np.zeros(items + 1, np.int8), NO_ITEMS)
