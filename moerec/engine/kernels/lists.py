@@ -221,9 +221,14 @@ def add_chances(
 def with_fresh(fresh_N: NDArray[np.int32], near: Near, count: int) -> int:
     """The fresh items join the `count` of the list where they are near enough; how many there are then."""
     vectors_VD, user_D, standing_V, known_S, items_n, keys_n = near
+    worst = keys_n[0] if count == len(items_n) else np.float32(-np.inf)
     for item in fresh_N:
-        if standing_V[item] != GONE and known_S[slot_of(known_S, item)] == 0:
-            count = offer(items_n, keys_n, count, item, dot(user_D, vectors_VD[item]))
+        cosine = dot(user_D, vectors_VD[item])
+        if cosine < worst or standing_V[item] == GONE or known_S[slot_of(known_S, item)] != 0:
+            continue
+        count = offer(items_n, keys_n, count, item, cosine)
+        if count == len(items_n):
+            worst = keys_n[0]
     return count
 
 
