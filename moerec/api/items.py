@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 LIVE_WITHIN_S: Final = 1.0
 """How long a change waits for the engines' lists before it is answered without them."""
 
-ASK_AGAIN_S: Final = 0.02
+ASK_AGAIN_S: Final = 0.002
+"""Engines are asked again after so long, then twice as long, until `SELDOM_S`: most are ready at once."""
+
+SELDOM_S: Final = 0.02
 FOLLOW_S: Final = 1.0
 """How often the table is looked at for changes of other gateways."""
 
@@ -135,7 +138,7 @@ class ItemService:
 async def _confirms(engine: EngineClient, number: int, deadline: float) -> bool | None:
     """Whether an engine has the changes up to this number in its lists, by a time of the loop; None if it
     is away."""
-    time = asyncio.get_running_loop().time
+    time, pause_s = asyncio.get_running_loop().time, ASK_AGAIN_S
     while (left_s := deadline - time()) > 0:
         try:
             reply = await engine.ask(ItemsPush(number), left_s)
@@ -146,5 +149,6 @@ async def _confirms(engine: EngineClient, number: int, deadline: float) -> bool 
         else:
             if isinstance(reply, ItemsReply) and reply.number >= number:
                 return True
-        await asyncio.sleep(ASK_AGAIN_S)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, SELDOM_S)
     return False
