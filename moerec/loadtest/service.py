@@ -34,7 +34,7 @@ LAST_LINES: Final = 30
 GENEROUS: Final = {"USER_RATE": "1000000", "USER_BURST": "1000000"}
 """Limits that nobody reaches, the most frequent user being every tenth request. All are counted."""
 
-ALLOWED: Final = ("recommend", "events")
+ALLOWED: Final = ("recommend", "events", "items")
 TOKEN_S: Final = 86_400
 
 COUNTERS: Final = {
@@ -238,6 +238,10 @@ class Client:
     def post(self, path: str, body: object) -> bytes:
         """POST of JSON; ServiceError unless it is a 2xx."""
         return self._exchange("POST", path, json.dumps(body))
+
+    def put(self, path: str, body: object) -> bytes:
+        """PUT of JSON; ServiceError unless it is a 2xx."""
+        return self._exchange("PUT", path, json.dumps(body))
 
     def _exchange(self, method: str, path: str, body: str | None) -> bytes:
         more = {"Content-Type": "application/json"} if body is not None else {}
