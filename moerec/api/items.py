@@ -66,12 +66,11 @@ class ItemService:
 
     async def catch_up(self) -> None:
         """Reads what has changed since the last time; StorageError if the table does not answer."""
-        while True:
-            page = await asyncio.to_thread(self.store.item_changes, self._position, PAGE)
-            if not page:
-                return
+        while page := await asyncio.to_thread(self.store.item_changes, self._position, PAGE):
             self.catalogue.apply(page)
             self._position = page[-1].number
+            if len(page) < PAGE:
+                return  # what comes meanwhile is for the next time: else this took as long as items come
 
     async def follow(self) -> None:
         """Catches up again and again, and finds out when the engines have; until it is cancelled."""

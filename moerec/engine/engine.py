@@ -107,7 +107,7 @@ class Engine:
         self._catalogue = Catalogue(self._model, bundle.id_map.ids, bundle.content)
         self._sample = bundle.user_sample()
         self._indexed = len(bundle.id_map)
-        self._moved: list[int] = []
+        self._moved: set[int] = set()
         self._when_told = when_told
         self._counters = Counters()
         # All users of a frame are hot at once.
@@ -208,7 +208,7 @@ class Engine:
             effect = catalogue.apply(changes, content)
             new = {catalogue.indexes[item] for item in effect.came}
             self._users.change_items(effect.came, {*effect.moved} - new)
-            self._moved += effect.moved
+            self._moved.update(effect.moved)
             self._encoder.see_items(catalogue.vectors)
             self._retrieval.see_items(catalogue.vectors, catalogue.gone, effect.moved)
 
@@ -231,11 +231,11 @@ class Engine:
             return
         with self._lock:
             # A row that changes meanwhile has moved, and is not looked up in the index then.
-            items, self._moved = self._catalogue.vectors, []
+            items, self._moved = self._catalogue.vectors, set()
             self._indexed = len(self._catalogue.ids)
         index = self._index_of(items, sample)
         with self._lock:
-            retrieval.use_index(index, self._catalogue.gone, self._moved)
+            retrieval.use_index(index, self._catalogue.gone, [*self._moved])
             self._counters.indexes_made += 1
 
     def warm_up(self, batch: int = 8) -> None:

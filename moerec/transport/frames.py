@@ -76,7 +76,7 @@ class ListReply(msgspec.Struct, tag="list", array_like=True, frozen=True):
     """A ranked list, or none and the reason in `fallback`. `scores` go with `item_ids`, best first.
 
     `fallback` is null for a model's answer, else `unknown_user`, `empty_history`,
-    `no_known_items` (none of the history's items is in the bundle) or `unknown_item`; the gateway then shows
+    `no_known_items` (the engine knows none of the history's items) or `unknown_item`; the gateway then shows
     popular items. `experts[layer]` are the experts (0..E-1) that were awake for the newest event.
     `history_length` counts the events that were read; `engine_ms` is the engine's own time until it had the
     list, 0 where there is none. `degraded` says what the expert policy changed: `rerouted` where an expert

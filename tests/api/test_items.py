@@ -116,6 +116,27 @@ async def test_all_pages_are_read(tmp_path: Path, store: EventStore) -> None:
         assert service.catalogue.titles["n0"] == "Other"
 
 
+class Growing(SqlEventStore):
+    """A store to which an item comes each time that it is read."""
+
+    reads = 0
+
+    def item_changes(self, after: int, limit: int) -> list[ItemChange]:
+        self.reads += 1
+        assert self.reads <= 3
+        self.change_items({ItemId(f"n{self.reads}"): {"title": "New"}})
+        return super().item_changes(after, limit)
+
+
+async def test_what_comes_meanwhile_is_for_the_next_time(tmp_path: Path) -> None:
+    """It went on until nothing came any more: no gateway started while others loaded a catalogue."""
+    with closing(Growing(f"sqlite:///{tmp_path}/events.db", "process")) as store:
+        store.prepare()
+        async with service_of(tmp_path, store, Engine(0)) as service:
+            await service.catch_up()
+            assert store.reads == service.catalogue.number == 1
+
+
 class Failing(SqlEventStore):
     """A store whose changes cannot be read for the first times."""
 

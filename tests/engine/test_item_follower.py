@@ -110,3 +110,66 @@ def test_changes_go_on_while_one_index_is_made(table: Table) -> None:
     follower.catch_up()
     wait_for(lambda: items.begun == 2)
     items.free.set()
+
+
+def test_what_comes_meanwhile_is_for_the_next_time(table: Table) -> None:
+    """It went on until nothing came any more: an engine did not start while a catalogue was loaded, and no
+    index was made of what came."""
+
+    class Growing(Items):
+        def change_items(self, changes: Sequence[ItemChange]) -> None:
+            super().change_items(changes)
+            assert len(self.numbers) <= 2 * PAGE + 1
+            table.add(1)
+
+    items = Growing()
+    table.add(PAGE)
+    follower = ItemFollower(table, items, threading.Event())
+    follower.catch_up()
+    assert items.numbers == list(range(1, PAGE + 2))
+    follower.catch_up()
+    assert items.numbers == list(range(1, PAGE + 3))
+
+
+def test_an_engine_that_fails_is_not_asked_as_often_as_gateways_tell(table: Table) -> None:
+    """Each of a waiting gateway's questions was another try, and another traceback in the log."""
+
+    class Broken(Items):
+        def change_items(self, changes: Sequence[ItemChange]) -> None:
+            super().change_items(changes)
+            raise MemoryError
+
+    items, told = Broken(), threading.Event()
+    table.add(1)
+    follower = ItemFollower(table, items, told, 1_000.0)
+    follower.start()
+    told.set()
+    wait_for(lambda: items.numbers == [1])
+    for _ in range(20):
+        told.set()
+        time.sleep(0.005)
+    follower.stop()
+    assert items.numbers == [1]
+
+
+def test_an_index_that_cannot_be_made_is_logged_and_not_tried_at_once(
+    table: Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was tried again at each look at the table, in a thread whose end nobody logged."""
+
+    class Broken(Items):
+        def make_index_anew(self) -> None:
+            super().make_index_anew()
+            raise MemoryError
+
+    items = Broken()
+    items.index_is_due = True
+    items.free.set()
+    follower = ItemFollower(table, items, threading.Event())
+    follower.start()
+    follower.catch_up()
+    wait_for(lambda: "no index of the items could be made" in caplog.text)
+    follower.catch_up()
+    assert items.begun == 1
+    follower.stop()
+    wait_for(lambda: all(each.name != "indexer" for each in threading.enumerate()))
