@@ -31,6 +31,9 @@ from moerec.transport.link import Link, LinkError, connect_link
 logger = logging.getLogger(__name__)
 
 FRAMES_IN_FLIGHT: Final = 3
+LEAVE_AT: Final = 16
+"""So many do not wait for the end of the event loop's step: the engine begins while the others are read."""
+
 ALARM_PAUSE_S: Final = 0.01
 """Of many deadlines that follow each other closely, the callers are told together."""
 
@@ -79,8 +82,8 @@ class RemoteEngineClient:
     """An engine behind one connection.
 
     Callers that wait while `FRAMES_IN_FLIGHT` frames are on their way share the next frame, so
-    batches grow with load; so do those who ask in the same step of the event loop. A lone request waits for
-    nothing. When the connection breaks, everything in flight fails at once and a new one is tried, after
+    batches grow with load; so do those who ask in the same step of the event loop, up to `LEAVE_AT`. A lone
+    request waits for nothing. When the connection breaks, everything in flight fails at once and a new one is tried, after
     20 ms at first, every 0.5 s at most.
     `address` is `unix:PATH` or `HOST:PORT`. An engine that serves another bundle than
     that of `version` counts as away; without one, any will do.
@@ -121,7 +124,9 @@ class RemoteEngineClient:
             )
         deadline = loop.time() + timeout_s
         self._waiting.append(_Waiting(request, timeout_s, deadline, told))
-        if self._departure is None:
+        if len(self._waiting) >= LEAVE_AT:
+            self._depart()
+        elif self._departure is None:
             self._plan_departure()
         if deadline < self._alarm_at:
             self._set_alarm(deadline)

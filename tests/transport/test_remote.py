@@ -24,7 +24,7 @@ from moerec.transport.frames import (
     Reply,
     Request,
 )
-from moerec.transport.remote import FRAMES_IN_FLIGHT, WAITING_LIMIT, RemoteEngineClient
+from moerec.transport.remote import FRAMES_IN_FLIGHT, LEAVE_AT, WAITING_LIMIT, RemoteEngineClient
 from moerec.transport.server import EngineDoor, serve
 
 INFO = InfoReply("toy", 1, 0)
@@ -63,6 +63,24 @@ async def test_callers_who_wait_together_share_a_frame(
     assert sum(sizes) == 201
     assert max(sizes) == FRAME_LIMIT
     assert len(sizes) <= 20
+
+
+async def test_many_who_ask_in_one_step_leave_in_pieces(
+    address: str, client: RemoteEngineClient
+) -> None:
+    """In one frame, the engine had nothing to do until the last of them had been read."""
+    sizes: list[int] = []
+
+    def counting(requests: list[Request]) -> list[Reply]:
+        sizes.append(len(requests))
+        return toy(requests)
+
+    server = serve(counting, address)
+    await client.ask(InfoRequest(), 2.0)
+    sizes.clear()
+    await asyncio.gather(*(client.ask(InfoRequest(), 5.0) for _ in range(LEAVE_AT + 3)))
+    server.stop(0)
+    assert sizes == [LEAVE_AT, 3]
 
 
 async def test_an_absent_engine_is_refused_quickly_and_found_when_it_comes(
