@@ -83,8 +83,8 @@ class RemoteEngineClient:
 
     Callers that wait while `FRAMES_IN_FLIGHT` frames are on their way share the next frame, so
     batches grow with load; so do those who ask in the same step of the event loop, up to `LEAVE_AT`. A lone
-    request waits for nothing. When the connection breaks, everything in flight fails at once and a new one is tried, after
-    20 ms at first, every 0.5 s at most.
+    request waits for nothing. When the connection breaks, everything in flight fails at once and a new one
+    is tried, after 20 ms at first, every 0.5 s at most.
     `address` is `unix:PATH` or `HOST:PORT`. An engine that serves another bundle than
     that of `version` counts as away; without one, any will do.
     """
