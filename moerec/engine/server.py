@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -177,5 +178,18 @@ def remove_stale_socket(address: str) -> None:
     )
 
 
+def leave(code: int) -> NoReturn:
+    """Ends the process with this exit code, at once if a thread is at work that nobody waits for.
+
+    An index may be under way: Python would cut its thread off within native code, which aborts the process.
+    """
+    if any(each.daemon for each in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -200,3 +200,29 @@ with calm_collector():
 assert len(gc.get_objects()) > 10 * GARBAGE_AFTER
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=100)
+
+
+def test_an_index_that_is_being_made_spoils_no_exit() -> None:
+    """After SIGTERM the process aborted, with code 134: its thread was cut off within torch."""
+    script = """
+import sys, threading
+import torch
+from moerec.engine.server import leave
+
+torch.set_num_threads(1)
+rows, busy = torch.randn(300, 300), threading.Event()
+
+def work():
+    while True:
+        (rows @ rows).argsort()
+        busy.set()
+
+threading.Thread(target=work, daemon=True).start()
+busy.wait()
+print("the last line")
+leave(3)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], check=False, timeout=100, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout) == (3, "the last line\n"), ended.stderr
