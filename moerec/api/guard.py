@@ -55,6 +55,12 @@ class Guard:
         if wait_s:
             self._too_often(wait_s)
 
+    def admit_for_all(self, caller: Caller) -> None:
+        """Counts a request that changes something for everybody: not with the token of one user."""
+        if caller.user_id is not None:
+            self._refuse_others(caller)
+        self.admit(caller, None)
+
     def admit_batch(
         self, caller: Caller, entries: Sequence[NewEvent | EventFault]
     ) -> list[NewEvent | EventFault]:
@@ -80,12 +86,11 @@ class Guard:
 
     def _require_own(self, caller: Caller, user_id: str | None) -> None:
         if user_id is not None and caller.user_id is not None and user_id != caller.user_id:
-            self._refuse(
-                403,
-                "forbidden",
-                f"The token of {caller.subject!r} is for the user {caller.user_id!r} alone.",
-                None,
-            )
+            self._refuse_others(caller)
+
+    def _refuse_others(self, caller: Caller) -> NoReturn:
+        alone = f"The token of {caller.subject!r} is for the user {caller.user_id!r} alone."
+        self._refuse(403, "forbidden", alone, None)
 
     def _refuse(self, status: int, code: str, detail: str, challenge: str | None) -> NoReturn:
         self._metrics.auth_failure(code)

@@ -29,7 +29,8 @@ SELDOM_S: Final = 0.02
 FOLLOW_S: Final = 1.0
 """How often the table is looked at for changes of other gateways."""
 
-PAGE: Final = 1_000
+PAGE: Final = 200
+"""Items may be large: a body of a PUT has a megabyte."""
 
 OWN_FIELDS: Final = ("title", "categories")
 """Fields that stand beside the others in an answer."""

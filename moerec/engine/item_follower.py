@@ -8,7 +8,8 @@ from typing import Final, Protocol
 from moerec.errors import StorageError
 from moerec.types import ItemChange
 
-PAGE: Final = 1_000
+PAGE: Final = 200
+"""Items may be large: a body of a PUT has a megabyte."""
 
 INDEX_AGAIN_S: Final = 600.0
 """How long an index that could not be made is not tried again: it would take a core for itself in vain."""

@@ -87,8 +87,13 @@ def run(settings: Settings, stop: threading.Event) -> None:
         follower = Follower(store, engine.apply_stored, engine.forget_users)
         warm_up(engine)
         remove_stale_socket(address)
+
+        def catch_up() -> None:
+            told.set()
+            follower.try_to_catch_up()
+
         # A gateway that comes back has told another engine of events meanwhile.
-        server = serve(engine.answer, address, follower.try_to_catch_up, bundle.version)
+        server = serve(engine.answer, address, catch_up, bundle.version)
         follower.start()
         item_follower.start()
         with calm_collector():

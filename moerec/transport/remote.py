@@ -31,7 +31,7 @@ from moerec.transport.link import Link, LinkError, connect_link
 logger = logging.getLogger(__name__)
 
 FRAMES_IN_FLIGHT: Final = 3
-LEAVE_AT: Final = 16
+LEAVE_AT: Final = 24
 """So many do not wait for the end of the event loop's step: the engine begins while the others are read."""
 
 ALARM_PAUSE_S: Final = 0.01

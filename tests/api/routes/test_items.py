@@ -285,6 +285,22 @@ def test_items_need_their_own_scope(tmp_path: Path) -> None:
         assert client.put("/v1/items/i1", json={}, headers=admin).status_code == 200
 
 
+def test_a_token_for_one_user_changes_no_item(tmp_path: Path) -> None:
+    """Items are everybody's."""
+    production = {"environment": "production", "jwt_secret": SECRET}
+    with toy_gateway(tmp_path, **production) as (client, _):
+        for scope in ("items", "admin"):
+            anns = bearer(token("app", scope, user_id="ann"))
+            for answer in (
+                client.put("/v1/items/i1", json={}, headers=anns),
+                client.delete("/v1/items/i1", headers=anns),
+            ):
+                assert_problem(answer, 403, "forbidden")
+                assert "for the user 'ann' alone" in answer.json()["detail"]
+        looks = bearer(token("app", "recommend", user_id="ann"))
+        assert client.get("/v1/items/i1", headers=looks).json()["status"] == "trained"
+
+
 def test_requests_about_items_count_for_their_caller(tmp_path: Path) -> None:
     with toy_gateway(tmp_path, user_rate=0.0001, user_burst=2) as (client, _):
         assert client.get("/v1/items/i1").status_code == 200
