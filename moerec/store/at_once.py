@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Engine, PoolProxiedConnection
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from moerec.store.appending import Appending
 from moerec.store.interfaces import Appended
@@ -16,6 +17,8 @@ RESET_TIMEOUT_MS: Final = 50
 
 LONG_LOG_PAGES: Final = 65_536
 """A log of so many pages, 256 MiB, begins anew although events come all the time, and wait for it."""
+
+AGAIN: Final = 3
 
 WRITTEN: Final = "PRAGMA data_version"
 """Another number when another connection, of any process, has written."""
@@ -89,7 +92,12 @@ class AtOnce:
         cursor = self._checkpointer.cursor()
         try:
             before = cursor.execute(WRITTEN).fetchall()
-            ((_, pages, _),) = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            pages = self._copied(cursor)
+            if pages > self._long_log_pages:
+                # What came while it was copied is copied too, each time in less time, so that hardly
+                # anything is left for the step in which writers are locked out.
+                for _ in range(AGAIN):
+                    self._copied(cursor)
             with self._mine:  # or `append` could come first, and wait for the disk
                 if cursor.execute(WRITTEN).fetchall() == before or pages > self._long_log_pages:
                     cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
@@ -99,6 +107,12 @@ class AtOnce:
                 raise
         finally:
             cursor.close()
+
+    def _copied(self, cursor: DBAPICursor) -> int:
+        """Copies the log as far as it goes now, while others write; the pages that it has."""
+        cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        ((_, pages, _),) = cursor.fetchall()
+        return int(pages)
 
     def close(self) -> None:
         """Lets go of the connections."""

@@ -8,8 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from moerec.errors import StorageError
+from moerec.store.appending import Appending
+from moerec.store.at_once import AtOnce
 from moerec.store.interfaces import Appended
 from moerec.store.sql import SqlEventStore, open_event_store
 from moerec.types import Event, UserId
@@ -124,6 +128,41 @@ def test_the_log_stays_short_however_much_is_written_meanwhile(
             thread.join()
     assert store.last_number() == 1500
     assert log.stat().st_size < LOG_LIMIT
+
+
+class WrittenMeanwhile(AtOnce):
+    """While it copies, others write half as many events as the time before."""
+
+    def __init__(self, store: SqlEventStore, engine: Engine, appending: Appending) -> None:
+        super().__init__(engine, appending, "BEGIN IMMEDIATE", LONG_LOG_PAGES)
+        self._store = store
+        self.left: list[int] = []
+
+    def _copied(self, cursor: DBAPICursor) -> int:
+        pages = super()._copied(cursor)
+        self.left.append(self.left[-1] // 2 if self.left else 64)
+        first = self._store.last_number()
+        stored(self._store, *[event(f"e{first + n}", f"u{n % 7}") for n in range(self.left[-1])])
+        return pages
+
+
+def test_a_long_log_is_copied_again_before_writers_are_locked_out(
+    forgetful: SqlEventStore, tmp_path: Path
+) -> None:
+    """What had come while a log of 256 MiB was copied was copied with all writers waiting for it: a third of
+    a second, every ten seconds under as many events as lists."""
+    engine = create_engine(f"sqlite:///{tmp_path}/events.db")
+    checking = WrittenMeanwhile(forgetful, engine, Appending(engine.dialect))
+    try:
+        checking.checkpoint()
+        assert checking.left == [64], "a short one is not"
+        for n in range(LONG_LOG_PAGES // 2):
+            stored(forgetful, event(f"f{n}", f"v{n}"))
+        checking.left.clear()
+        checking.checkpoint()
+        assert checking.left == [64, 32, 16, 8]
+    finally:
+        checking.close()
 
 
 def test_a_long_read_delays_the_end_of_the_log_and_nothing_else(
