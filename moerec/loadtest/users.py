@@ -1,7 +1,6 @@
 """The store of a run: a history for every user, loaded in bulk, kept, and copied for each run."""
 
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -89,9 +88,6 @@ def working_copy(loaded: Loaded) -> Iterator[str]:
     _require_room(path.parent, loaded.file_bytes)
     try:
         shutil.copyfile(loaded.path, path)
-        with path.open("rb") as copied:
-            # Gigabytes on their way to the disk would disturb whatever is measured first.
-            os.fsync(copied.fileno())
         yield _url(path)
     except OSError as error:
         raise storage_error(error, path) from error
